@@ -1,0 +1,92 @@
+"""Partner attribution for Salesforce: sourced, influenced and multi-touch credit, exact to the cent.
+
+>>> import attribution as at
+>>> at.Policy().influence_window_days
+365
+
+Names are loaded when first used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attribution.deals import Deal, Deals, Touchpoint
+    from attribution.errors import (
+        AttributionError,
+        CrmError,
+        DataError,
+        RefusedError,
+        StoppedEarly,
+        StoreError,
+        TransientCrmError,
+        UsageError,
+    )
+    from attribution.mapping import Mapping
+    from attribution.measures.claims import Influenced, Sourced, influenced, sourced
+    from attribution.measures.credit import Credit, attribute
+    from attribution.measures.results import Table
+    from attribution.models import AttributionModel, FirstTouch, LastTouch, Linear
+    from attribution.policy import Policy
+    from attribution.store import Store
+    from attribution.sync.salesforce import Salesforce
+
+_HOMES = {
+    "attribution.deals": ("Deal", "Deals", "Touchpoint"),
+    "attribution.errors": (
+        *("AttributionError", "CrmError", "DataError", "RefusedError", "StoppedEarly", "StoreError"),
+        *("TransientCrmError", "UsageError"),
+    ),
+    "attribution.mapping": ("Mapping",),
+    "attribution.measures.claims": ("Influenced", "Sourced", "influenced", "sourced"),
+    "attribution.measures.credit": ("Credit", "attribute"),
+    "attribution.measures.results": ("Table",),
+    "attribution.models": ("AttributionModel", "FirstTouch", "LastTouch", "Linear"),
+    "attribution.policy": ("Policy",),
+    "attribution.store": ("Store",),
+    "attribution.sync.salesforce": ("Salesforce",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AttributionError",
+    "AttributionModel",
+    "Credit",
+    "CrmError",
+    "DataError",
+    "Deal",
+    "Deals",
+    "FirstTouch",
+    "Influenced",
+    "LastTouch",
+    "Linear",
+    "Mapping",
+    "Policy",
+    "RefusedError",
+    "Salesforce",
+    "Sourced",
+    "StoppedEarly",
+    "Store",
+    "StoreError",
+    "Table",
+    "Touchpoint",
+    "TransientCrmError",
+    "UsageError",
+    "attribute",
+    "influenced",
+    "sourced",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'attribution' has no attribute {name!r}")
+    found: object = getattr(import_module(_HOME[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

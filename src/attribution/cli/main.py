@@ -1,0 +1,90 @@
+"""Where every command comes together, and where every error becomes one line and an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+
+import typer
+
+from attribution.cli import crm, demo, reports
+from attribution.errors import AttributionError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="attribution",
+    help="Partner attribution for Salesforce: sourced, influenced and multi-touch credit, exact to the cent.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command()(demo.demo)
+app.command()(crm.doctor)
+app.command()(crm.sync)
+app.command()(reports.sourced)
+app.command()(reports.influenced)
+app.command()(reports.credit)
+
+# what typer raises for any wrong call; it keeps its own copy of click and does not name this base publicly
+_WrongCall: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments
+        Words after ``attribution``; those of the process by default.
+
+    Returns
+    -------
+    int
+        0 ok, 2 usage or configuration, 3 CRM unreachable or refusing, 4 stopped early and resumable,
+        5 data or verification problem, 1 anything else.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    as_json, debug = _wants_json(words), "--debug" in words
+    try:
+        outcome = app(args=words, standalone_mode=False)
+        return outcome if isinstance(outcome, int) else 0
+    except AttributionError as error:
+        _report(error.code, error.message, error.hint, as_json=as_json, debug=debug)
+        return error.exit_code
+    except _WrongCall as error:
+        message = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
+        _report("usage", message, "see `attribution --help`", as_json=as_json, debug=debug)
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        _report("interrupted", "interrupted", "run it again to go on", as_json=as_json, debug=debug)
+        return 130
+    except BrokenPipeError:
+        # the reader of our output has gone, as in `attribution credit | head`
+        sys.stderr.close()
+        return 1
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}" if debug else f"unexpected {type(error).__name__}"
+        _report("error", message, "run it again with --debug and report it", as_json=as_json, debug=debug)
+        return 1
+
+
+def _wants_json(words: Sequence[str]) -> bool:
+    pairs = zip(words, [*words[1:], ""], strict=True)
+    return any(
+        word in ("--json", "--format=json") or (word == "--format" and after == "json")
+        for word, after in pairs
+    )
+
+
+def _report(code: str, message: str, hint: str | None, *, as_json: bool, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    line = " ".join(message.split())
+    if as_json:
+        sys.stdout.write(json.dumps({"error": {"code": code, "message": line, "hint": hint}}) + "\n")
+    else:
+        sys.stderr.write(f"Error: {line}\n" + (f"Hint: {hint}\n" if hint else ""))

@@ -1,0 +1,203 @@
+"""Commands that print numbers: sourced, influenced, credit."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from attribution.cli.options import (
+    AsJson,
+    Debug,
+    MappingFile,
+    PolicyFile,
+    StorePath,
+    instant,
+    open_store,
+    read_mapping,
+    read_policy,
+)
+from attribution.errors import UsageError, known
+
+if TYPE_CHECKING:
+    from attribution.deals import Deals
+    from attribution.measures.results import Table
+
+__all__ = ["credit", "influenced", "sourced"]
+
+
+class Format(StrEnum):
+    """How a table is written."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    parquet = "parquet"
+
+
+By = Annotated[str, typer.Option(help="Columns to group by, such as partner,program.")]
+Partners = Annotated[
+    list[str] | None,
+    typer.Option("--partner", help="Only this partner (name or id); repeatable.", show_default=False),
+]
+Programs = Annotated[
+    list[str] | None,
+    typer.Option("--program", help="Only this program (name or id); repeatable.", show_default=False),
+]
+Closed = Annotated[
+    str | None,
+    typer.Option(help="Close dates: 2026Q2, FY2026Q2 or 2026-01-01..2026-06-30.", show_default=False),
+]
+Of = Annotated[str, typer.Option(help="Deals to measure: won, open, lost or all.")]
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        help="Nothing that happened later is seen: a date (its end) or an instant.", show_default=False
+    ),
+]
+KnownAt = Annotated[
+    str | None,
+    typer.Option(help="Nothing recorded later is seen: a date (its end) or an instant.", show_default=False),
+]
+FormatOf = Annotated[Format, typer.Option("--format", help="How to write the table.")]
+Out = Annotated[Path | None, typer.Option(help="File to write to instead of stdout.", show_default=False)]
+
+
+def sourced(
+    by: By = "partner",
+    partner: Partners = None,
+    program: Programs = None,
+    closed: Closed = None,
+    of: Of = "won",
+    as_of: AsOf = None,
+    known_at: KnownAt = None,
+    store: StorePath = None,
+    mapping: MappingFile = None,
+    policy: PolicyFile = None,
+    format: FormatOf = Format.table,
+    as_json: AsJson = False,
+    out: Out = None,
+    debug: Debug = False,
+) -> None:
+    """Who brought the deals in: at most one partner per deal, so the rows add up."""
+    from attribution.measures.claims import sourced as measure
+
+    deals = _deals(store, mapping, policy, as_of, known_at).where(
+        closed=closed, partner=partner, program=program
+    )
+    table = measure(deals, of=of).by(*_columns(by), partner=partner, program=program)
+    _write(table, Format.json if as_json else format, out)
+
+
+def influenced(
+    by: By = "partner",
+    partner: Partners = None,
+    program: Programs = None,
+    closed: Closed = None,
+    of: Of = "won",
+    as_of: AsOf = None,
+    known_at: KnownAt = None,
+    store: StorePath = None,
+    mapping: MappingFile = None,
+    policy: PolicyFile = None,
+    format: FormatOf = Format.table,
+    as_json: AsJson = False,
+    out: Out = None,
+    debug: Debug = False,
+) -> None:
+    """Who took part in deals they did not source: the full amount to each, so the rows do NOT add up."""
+    from attribution.measures.claims import influenced as measure
+
+    deals = _deals(store, mapping, policy, as_of, known_at).where(
+        closed=closed, partner=partner, program=program
+    )
+    table = measure(deals, of=of).by(*_columns(by), partner=partner, program=program)
+    _write(table, Format.json if as_json else format, out)
+
+
+def credit(
+    model: Annotated[str, typer.Option(help="first_touch, last_touch or linear.")] = "linear",
+    by: By = "partner",
+    partner: Partners = None,
+    program: Programs = None,
+    closed: Closed = None,
+    of: Of = "won",
+    as_of: AsOf = None,
+    known_at: KnownAt = None,
+    eligible: Annotated[
+        str, typer.Option(help="any, or qualified: only partners with a headline claim.")
+    ] = "any",
+    store: StorePath = None,
+    mapping: MappingFile = None,
+    policy: PolicyFile = None,
+    format: FormatOf = Format.table,
+    as_json: AsJson = False,
+    out: Out = None,
+    debug: Debug = False,
+) -> None:
+    """Each deal's amount split over its touchpoints by a model: adds up, with the rest, to the cent."""
+    from attribution import models
+    from attribution.measures.credit import attribute
+
+    named: dict[str, models.AttributionModel] = {
+        "first_touch": models.FirstTouch(),
+        "last_touch": models.LastTouch(),
+        "linear": models.Linear(),
+    }
+    if model not in named:
+        raise UsageError(f"there is no model {model!r}", hint=f"known models: {known(named)}")
+    deals = _deals(store, mapping, policy, as_of, known_at).where(
+        closed=closed, partner=partner, program=program
+    )
+    measured = attribute(deals, named[model], of=of, eligible=eligible)
+    _write(
+        measured.by(*_columns(by), partner=partner, program=program), Format.json if as_json else format, out
+    )
+
+
+def _deals(
+    path: Path | None, mapping: Path | None, policy: Path | None, as_of: str | None, known_at: str | None
+) -> Deals:
+    store = open_store(path)
+    settings = read_mapping(mapping)
+    zone = (settings or store.mapping).zone(store.zone).key
+    return store.deals(
+        as_of=None if as_of is None else instant(as_of, "--as-of", zone),
+        known_at=None if known_at is None else instant(known_at, "--known-at", zone),
+        mapping=settings,
+        policy=read_policy(policy),
+    )
+
+
+def _columns(by: str) -> list[str]:
+    return [name.strip() for name in by.split(",") if name.strip()]
+
+
+def _write(table: Table, format: Format, out: Path | None) -> None:
+    match format:
+        case Format.table:
+            _write_text(f"{table}\n", out)
+        case Format.json:
+            _write_text(json.dumps(table.to_dict(), ensure_ascii=False) + "\n", out)
+        case Format.csv:
+            _write_text(table.to_csv(), out)
+        case Format.parquet:
+            if out is None:
+                raise UsageError(
+                    "Parquet is not for the terminal", hint="name a file with --out FILE.parquet"
+                )
+            table.to_parquet(out)
+
+
+def _write_text(text: str, out: Path | None) -> None:
+    if out is None:
+        sys.stdout.write(text)
+        return
+    try:
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror}", hint="check the path") from None

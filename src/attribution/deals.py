@@ -1,0 +1,510 @@
+"""Deals: an immutable columnar snapshot of opportunities and their touchpoints, as of an instant.
+
+Where the two wings meet: the wing of records makes a :class:`Snapshot`, the wing of numbers reads it.
+Instants are int64 microseconds since the epoch, UTC; days are int32 days since the epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attribution import money
+from attribution.errors import UsageError, known
+from attribution.periods import FiscalYear, period_days
+from attribution.policy import Policy
+
+if TYPE_CHECKING:
+    import networkx
+
+__all__ = [
+    "DEAL_TYPES",
+    "KINDS",
+    "NO_DAY",
+    "OPEN",
+    "OUTCOMES",
+    "STRENGTHS",
+    "Deal",
+    "DealColumns",
+    "Deals",
+    "Flag",
+    "Party",
+    "Snapshot",
+    "Stranded",
+    "Touchpoint",
+    "TouchpointColumns",
+    "from_micros",
+    "to_micros",
+]
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+T = TypeVar("T")
+
+OPEN = np.iinfo(np.int64).max
+"""``closed_at`` of a deal that is open: later than every instant."""
+NO_DAY = np.iinfo(np.int32).min
+"""``closed_on`` of a deal without a readable close date."""
+DAY = 86_400_000_000
+"""Microseconds of 24 hours."""
+
+OUTCOMES = ("open", "won", "lost")
+DEAL_TYPES = ("new", "expansion", "renewal", "unclassified")
+STRENGTHS = ("exposure", "weak", "strong")
+KINDS = ("role", "partner_owned", "referral", "handed_over", "meeting")
+"""Kinds of touchpoint, in the order of their codes."""
+
+
+class Flag:
+    """Bits of ``TouchpointColumns.flags``; the lowest two bits hold the strength."""
+
+    STRENGTH = 0b11
+    OWN_ACCOUNT = 1 << 2
+    """The partner is the opportunity's own account or of its family: no touchpoint, kept for the record."""
+    SELF_DEAL = 1 << 3
+    """The same, but stated by an explicit row: counts."""
+    LOGGED_LATE = 1 << 4
+    """Recorded more than 14 days from when it happened."""
+    LINKED = 1 << 5
+    """The evidence names the opportunity itself; otherwise the account rule brought it here."""
+    BY_OWNER = 1 << 6
+    """Recorded by the opportunity's current owner, an internal user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """A partner or a program: its id, its newest known name, and the id it rolls up to."""
+
+    id: str
+    name: str
+    parent_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DealColumns:
+    """One entry per deal, ordered by id, bytewise."""
+
+    id: NDArray[np.bytes_]
+    created_at: Ints
+    closed_at: Ints
+    """``OPEN`` for an open deal."""
+    outcome: NDArray[np.int8]
+    """Code into ``OUTCOMES``."""
+    closed_on: NDArray[np.int32]
+    """The close date that the CRM reports; ``NO_DAY`` if unreadable."""
+    amount: Ints
+    """Minor units of the report currency; 0 where not ``valued``."""
+    valued: Bools
+    deal_type: NDArray[np.int8]
+    """Code into ``DEAL_TYPES``."""
+    account: NDArray[np.int32]
+    """Code of the account, equal for deals of one account; -1 without one."""
+    last_open_spell_at: Ints
+    """Start of the last open spell before the close if there were two or more, else ``OPEN``."""
+    lead_source: NDArray[np.int16]
+    """Code into ``Snapshot.lead_sources``; -1 without one."""
+    close_before_creation: Bools
+    approximate: Bools
+    """Stage, amount or close date at this as_of are the current ones: no history reaches back that far."""
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TouchpointColumns:
+    """One entry per touchpoint, ordered by (deal, occurred_at, id).
+
+    A touchpoint that the account rule brought to its deal is there only under policies whose influence
+    window W has ``reach_from <= W < reach_below``: below it no deal of the account was in reach, from
+    ``reach_below`` on several were.
+    """
+
+    offsets: Ints
+    """Deal ``i`` has the touchpoints ``offsets[i]:offsets[i + 1]``; one entry more than deals."""
+    occurred_at: Ints
+    partner: NDArray[np.int32]
+    program: NDArray[np.int16]
+    """Code into ``Snapshot.programs``; -1 for none."""
+    kind: NDArray[np.int8]
+    flags: NDArray[np.uint8]
+    recorded_at: Ints
+    object: NDArray[np.int8]
+    record: NDArray[np.bytes_]
+    role: NDArray[np.int16]
+    """Code into ``Snapshot.roles``, the role that a Partner row states; -1 for none."""
+    reached: Ints
+    """Positions, ascending, of the touchpoints that the account rule brought to their deal."""
+    reach_from: Ints
+    reach_below: Ints
+    hosted: Ints
+    """Positions, ascending, of meetings with an internal user; several users, several entries."""
+    host: NDArray[np.int32]
+    """Code into ``Snapshot.hosts`` of that user."""
+
+    def __len__(self) -> int:
+        return len(self.occurred_at)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stranded:
+    """Account-level evidence that reached no deal under any policy: one entry per touch, in path order."""
+
+    id: NDArray[np.bytes_]
+    occurred_at: Ints
+    partner: NDArray[np.int32]
+    kind: NDArray[np.int8]
+    ambiguous: Bools
+    """True: several deals were eligible. False, an orphan: none was."""
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """Everything known of all deals as of an instant; no policy has touched it."""
+
+    deals: DealColumns
+    touchpoints: TouchpointColumns
+    stranded: Stranded
+    names: tuple[str, ...]
+    """Display names of the deals, in their order."""
+    partners: tuple[Party, ...]
+    programs: tuple[Party, ...]
+    objects: tuple[str, ...]
+    """CRM objects that hold evidence, in the order of their codes."""
+    roles: tuple[str, ...]
+    lead_sources: tuple[str, ...]
+    hosts: tuple[str, ...]
+    as_of: int
+    known_at: int | None
+    currency: str
+    zone: str
+    fiscal: FiscalYear
+    mapping_hash: str
+    excluded_deals: int = 0
+    memo: dict[tuple[str, ...], object] = field(default_factory=dict, repr=False)
+    """What measures have worked out of these columns already; the columns never change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Touchpoint:
+    """One dated act of one partner on one opportunity, with its evidence record."""
+
+    id: str
+    """``object:record id:partner id``."""
+    occurred_at: datetime
+    recorded_at: datetime
+    partner: Party
+    program: Party | None
+    kind: str
+    strength: str
+    own_account: bool
+    self_deal: bool
+    logged_late: bool
+    role: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deal:
+    """An opportunity together with its touchpoints, as of an instant: a view of one row of ``Deals``."""
+
+    id: str
+    name: str
+    created_at: datetime
+    closed_at: datetime | None
+    outcome: str
+    closed_on: date | None
+    amount: Decimal | None
+    currency: str
+    deal_type: str
+    as_of: datetime
+    touchpoints: tuple[Touchpoint, ...]
+    """The path: touchpoints in the order (occurred_at, id)."""
+
+    @property
+    def graph(self) -> networkx.DiGraph[str]:
+        """The touchpoint graph of this deal; see :func:`attribution.graph.deal_graph`."""
+        from attribution.graph import deal_graph
+
+        return deal_graph(self)
+
+
+class Deals:
+    """Deals as of an instant, under a policy.
+
+    Made by ``Store.deals``. Selecting (:meth:`where`) and changing the rules (:meth:`with_policy`) are free:
+    both share the columns of one :class:`Snapshot`.
+    """
+
+    def __init__(self, snapshot: Snapshot, policy: Policy, selected: Ints | None = None) -> None:
+        self.snapshot = snapshot
+        self.policy = policy
+        self.selected: Ints = np.arange(len(snapshot.deals), dtype=np.int64) if selected is None else selected
+        """Positions, ascending, of the selected deals."""
+        self.selected.flags.writeable = False
+
+    def __len__(self) -> int:
+        return len(self.selected)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Deals: {len(self):,} of {len(self.snapshot.deals):,}, as of {self.as_of:%Y-%m-%dT%H:%M:%SZ}>"
+        )
+
+    def __iter__(self) -> Iterator[Deal]:
+        return (self._deal(int(position)) for position in self.selected)
+
+    def __contains__(self, opportunity_id: object) -> bool:
+        return isinstance(opportunity_id, str) and self._position(opportunity_id) is not None
+
+    def __getitem__(self, opportunity_id: str) -> Deal:
+        """One selected deal, by the 18- or 15-character id of its opportunity.
+
+        Raises
+        ------
+        UsageError
+            If no selected deal has this id.
+        """
+        position = self._position(opportunity_id)
+        if position is None:
+            raise UsageError(
+                f"there is no opportunity {opportunity_id!r} among these {len(self):,} deals",
+                hint="ids are case-sensitive; a filter, or as_of, may have left it out",
+            )
+        return self._deal(position)
+
+    @property
+    def as_of(self) -> datetime:
+        """The event cut-off: nothing that happened later is visible."""
+        return from_micros(self.snapshot.as_of)
+
+    @property
+    def known_at(self) -> datetime | None:
+        """The knowledge cut-off; None: everything the store holds."""
+        return None if self.snapshot.known_at is None else from_micros(self.snapshot.known_at)
+
+    @property
+    def currency(self) -> str:
+        """ISO code of the report currency; ``XXX`` if nobody said which."""
+        return self.snapshot.currency
+
+    @property
+    def partners(self) -> tuple[Party, ...]:
+        """Every partner with a touchpoint in the snapshot."""
+        return self.snapshot.partners
+
+    @property
+    def programs(self) -> tuple[Party, ...]:
+        """Every program of the organization that a touchpoint may carry."""
+        return self.snapshot.programs
+
+    def with_policy(self, policy: Policy) -> Deals:
+        """The same deals under other rules; nothing is derived again."""
+        return Deals(self.snapshot, policy, self.selected)
+
+    def where(
+        self,
+        *,
+        closed: str | tuple[date, date] | None = None,
+        partner: str | Iterable[str] | None = None,
+        program: str | Iterable[str] | None = None,
+        deal_type: str | Iterable[str] | None = None,
+    ) -> Deals:
+        """Select deals; every touchpoint of a selected deal stays.
+
+        Parameters
+        ----------
+        closed
+            Period of the close date: ``"2026Q2"``, ``"FY2026Q2"``, ``"2026-01-01..2026-06-30"`` or two dates.
+        partner, program
+            Names or ids: deals with a strong or weak touchpoint of one of them, whatever its age.
+        deal_type
+            ``new``, ``expansion``, ``renewal`` or ``unclassified``.
+
+        Raises
+        ------
+        UsageError
+            For a period, partner, program or deal type that does not exist; names those that do.
+        """
+        columns = self.snapshot.deals
+        keep = np.ones(len(self), dtype=bool)
+        if closed is not None:
+            first, last = period_days(closed, self.snapshot.fiscal) if isinstance(closed, str) else closed
+            days = columns.closed_on[self.selected]
+            epoch = date(1970, 1, 1)
+            keep &= (days >= (first - epoch).days) & (days <= (last - epoch).days)
+        if deal_type is not None:
+            wanted = [_code(DEAL_TYPES, name, "deal type") for name in _each(deal_type)]
+            keep &= np.isin(columns.deal_type[self.selected], wanted)
+        if partner is not None or program is not None:
+            keep &= self._touched(self.touchpoints_of(partner, program))[self.selected]
+        return Deals(self.snapshot, self.policy, self.selected[keep])
+
+    def touchpoints_of(
+        self, partner: str | Iterable[str] | None = None, program: str | Iterable[str] | None = None
+    ) -> Bools:
+        """Mask over all touchpoints: those of one of these partners under one of these programs."""
+        touchpoints = self.snapshot.touchpoints
+        mask = np.ones(len(touchpoints), dtype=bool)
+        if partner is not None:
+            mask &= np.isin(touchpoints.partner, _codes(self.snapshot.partners, partner, "partner"))
+        if program is not None:
+            mask &= np.isin(touchpoints.program, _codes(self.snapshot.programs, program, "program"))
+        return mask
+
+    @property
+    def strength(self) -> NDArray[np.uint8]:
+        """Code into ``STRENGTHS``, per touchpoint of the snapshot."""
+        return self.snapshot.touchpoints.flags & np.uint8(Flag.STRENGTH)
+
+    @cached_property
+    def attached(self) -> Bools:
+        """Mask over all touchpoints: those that reach their deal under this policy's influence window."""
+        touchpoints = self.snapshot.touchpoints
+        window = self.policy.influence_window_days * DAY
+        mask = np.ones(len(touchpoints), dtype=bool)
+        mask[touchpoints.reached] = (touchpoints.reach_from <= window) & (window < touchpoints.reach_below)
+        return mask
+
+    @cached_property
+    def deal_of(self) -> NDArray[np.int32]:
+        """Position of its deal, per touchpoint of the snapshot."""
+        counts = np.diff(self.snapshot.touchpoints.offsets)
+        return np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+
+    def memoized(self, name: str, build: Callable[[], T]) -> T:
+        """Work out something of the whole snapshot under this policy once, and keep it."""
+        key = (name, self.policy.hash)
+        if key not in self.snapshot.memo:
+            self.snapshot.memo[key] = build()
+        return cast("T", self.snapshot.memo[key])
+
+    def _touched(self, mask: Bools) -> Bools:
+        """Which deals of the snapshot have a strong or weak touchpoint under this mask."""
+        own = (self.snapshot.touchpoints.flags & Flag.OWN_ACCOUNT) != 0
+        counted = np.bincount(
+            self.deal_of[mask & self.attached & (self.strength > 0) & ~own],
+            minlength=len(self.snapshot.deals),
+        )
+        return counted > 0
+
+    def _position(self, opportunity_id: str) -> int | None:
+        ids = self.snapshot.deals.id
+        wanted = opportunity_id.encode()
+        at = int(np.searchsorted(ids, np.bytes_(wanted)))
+        # a 15-character id is the 18-character one without its checksum
+        if at == len(ids) or not (ids[at] == wanted or (len(wanted) == 15 and ids[at][:15] == wanted)):
+            return None
+        place = int(np.searchsorted(self.selected, at))
+        return at if place < len(self.selected) and self.selected[place] == at else None
+
+    def _deal(self, position: int) -> Deal:
+        snapshot, columns = self.snapshot, self.snapshot.deals
+        rows = range(*(int(bound) for bound in snapshot.touchpoints.offsets[position : position + 2]))
+        attached = self.attached
+        closed_on = int(columns.closed_on[position])
+        closed_at = int(columns.closed_at[position])
+        return Deal(
+            id=columns.id[position].decode(),
+            name=snapshot.names[position],
+            created_at=from_micros(int(columns.created_at[position])),
+            closed_at=None if closed_at == OPEN else from_micros(closed_at),
+            outcome=OUTCOMES[columns.outcome[position]],
+            closed_on=None if closed_on == NO_DAY else date(1970, 1, 1) + timedelta(days=closed_on),
+            amount=money.major(int(columns.amount[position]), snapshot.currency)
+            if columns.valued[position]
+            else None,
+            currency=snapshot.currency,
+            deal_type=DEAL_TYPES[columns.deal_type[position]],
+            as_of=self.as_of,
+            touchpoints=tuple(self.touchpoint(row) for row in rows if attached[row]),
+        )
+
+    def touchpoint(self, row: int) -> Touchpoint:
+        """The touchpoint at a position of the snapshot's columns, as an object."""
+        snapshot, columns = self.snapshot, self.snapshot.touchpoints
+        partner = snapshot.partners[columns.partner[row]]
+        flags = int(columns.flags[row])
+        return Touchpoint(
+            id=f"{snapshot.objects[columns.object[row]]}:{columns.record[row].decode()}:{partner.id}",
+            occurred_at=from_micros(int(columns.occurred_at[row])),
+            recorded_at=from_micros(int(columns.recorded_at[row])),
+            partner=partner,
+            program=None if columns.program[row] < 0 else snapshot.programs[columns.program[row]],
+            kind=KINDS[columns.kind[row]],
+            strength=STRENGTHS[flags & Flag.STRENGTH],
+            own_account=bool(flags & Flag.OWN_ACCOUNT),
+            self_deal=bool(flags & Flag.SELF_DEAL),
+            logged_late=bool(flags & Flag.LOGGED_LATE),
+            role=None if columns.role[row] < 0 else snapshot.roles[columns.role[row]],
+        )
+
+
+def to_micros(instant: datetime, name: str = "instant") -> int:
+    """Microseconds since the epoch of an aware instant.
+
+    Raises
+    ------
+    UsageError
+        If the instant is naive: which moment it means would depend on the machine.
+    """
+    if instant.tzinfo is None:
+        raise UsageError(
+            f"{name} {instant.isoformat()} has no time zone",
+            hint="pass an aware datetime, such as tzinfo=UTC",
+        )
+    return (instant - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def from_micros(micros: int) -> datetime:
+    """Aware UTC instant of microseconds since the epoch."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+
+
+def read_only(columns: T) -> T:
+    """The same dataclass of arrays, its arrays protected from writing."""
+    protected: dict[str, Any] = {}
+    for name in columns.__dataclass_fields__:  # type: ignore[attr-defined] # T is a dataclass of arrays
+        array = getattr(columns, name)
+        array.flags.writeable = False
+        protected[name] = array
+    return cast("T", replace(cast("Any", columns), **protected))
+
+
+def _each(names: str | Iterable[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _code(names: tuple[str, ...], name: str, what: str) -> int:
+    if name not in names:
+        raise UsageError(f"there is no {what} {name!r}", hint=f"known: {known(names)}")
+    return names.index(name)
+
+
+def _codes(parties: tuple[Party, ...], wanted: str | Iterable[str], what: str) -> list[int]:
+    """Codes of the parties named by id (15 or 18 characters) or by name, ignoring case."""
+    codes = []
+    for text in _each(wanted):
+        found = [at for at, party in enumerate(parties) if text in (party.id, party.id[:15])]
+        found = found or [at for at, party in enumerate(parties) if party.name.casefold() == text.casefold()]
+        if not found:
+            raise UsageError(
+                f"there is no {what} {text!r}",
+                hint=f"known {what}s: {known(party.name for party in parties)}",
+            )
+        if len(found) > 1:
+            raise UsageError(
+                f"{len(found)} {what}s are called {text!r}",
+                hint=f"name one by its id: {known(parties[at].id for at in found)}",
+            )
+        codes += found
+    return codes

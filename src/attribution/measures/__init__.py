@@ -1,0 +1,1 @@
+"""Measures: what deals say about partners, as tables."""

@@ -1,0 +1,265 @@
+"""Credit: a deal's amount shared among its touchpoints by a model, exactly.
+
+The way of a cent: the counting touchpoints are the players (:func:`_players`); the model scores them; the
+scores of a deal become shares (:func:`_shares`); :func:`attribution.money.allocate` turns shares into whole
+minor units. From then on integers are added.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from attribution import money
+from attribution.deals import Deals, Snapshot, TouchpointColumns
+from attribution.errors import UsageError
+from attribution.measures.claims import claims, counting
+from attribution.measures.results import NOBODY, Cells, Ints, Measure, Row, Table, measured
+from attribution.models.base import AttributionModel, Scores, model_name
+
+__all__ = ["ELIGIBLE", "Credit", "attribute"]
+
+ELIGIBLE = ("any", "qualified")
+"""Whose touchpoints may keep credit: any partner's, or only those with a headline claim on the deal."""
+UNATTRIBUTED = "(unattributed)"
+"""Label, in files, of the row that nobody gets."""
+
+_DEAL_COLUMNS = (
+    *("touchpoint", "occurred_at", "partner", "partner_id", "program", "program_id"),
+    *("kind", "counts", "amount", "share"),
+)
+_PER_TOUCHPOINT = (
+    *("occurred_at", "partner", "program", "kind", "flags"),
+    *("recorded_at", "object", "record", "role"),
+)
+_FAR_FROM_ONE = 500
+"""Powers of two; float64 reaches to 2^1023."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Credit(Measure):
+    """Amounts by model: total + unattributed == selected, to the minor unit.
+
+    Its cells are the touchpoints with a share in a deal; ``deals`` of a table is the sum of their shares.
+    """
+
+    model: AttributionModel
+
+    name: ClassVar[str] = "credit"
+
+    def unattributed(self) -> Decimal:
+        """Amount that nobody gets: deals without players, and shares of partners who are not eligible."""
+        return self._major(self._selected() - self._total(self.cells))
+
+    def of(self, opportunity_id: str) -> Table:
+        """One deal, touchpoint by touchpoint, in path order; those without credit show 0.
+
+        Parameters
+        ----------
+        opportunity_id
+            Id of 18 or 15 characters.
+
+        Raises
+        ------
+        UsageError
+            If the deal is not among those that were credited.
+        """
+        deal = self.deals[opportunity_id]
+        columns, touchpoints = self.deals.snapshot.deals, self.deals.snapshot.touchpoints
+        position = int(np.searchsorted(columns.id, np.bytes_(deal.id.encode())))
+        if position not in self.measured:
+            raise UsageError(
+                f"opportunity {deal.id} is {deal.outcome}, and this is the credit of {self.outcome} deals",
+                hint=f"attribute(deals, model, of={deal.outcome!r}) credits it",
+            )
+        begin, end = (int(bound) for bound in touchpoints.offsets[position : position + 2])
+        cells = self.cells.where((self.cells.touchpoint >= begin) & (self.cells.touchpoint < end))
+        shares = dict(zip(cells.touchpoint.tolist(), cells.numbers["share"].tolist(), strict=True))
+        amounts = dict(zip(cells.touchpoint.tolist(), cells.numbers["amount"].tolist(), strict=True))
+        players = counting(self.deals)
+        rows: list[Row] = []
+        for row in np.flatnonzero(self.deals.attached[begin:end]) + begin:
+            touchpoint = self.deals.touchpoint(int(row))
+            program = touchpoint.program
+            rows.append(
+                {
+                    "touchpoint": touchpoint.id,
+                    "occurred_at": touchpoint.occurred_at,
+                    "partner": touchpoint.partner.name,
+                    "partner_id": touchpoint.partner.id,
+                    "program": program.name if program else NOBODY,
+                    "program_id": program.id if program else None,
+                    "kind": touchpoint.kind,
+                    "counts": bool(players[row]),
+                    "amount": self._major(amounts.get(int(row), 0)),
+                    "share": shares.get(int(row), 0.0),
+                }
+            )
+        selected, total = int(columns.amount[position]), self._total(cells)
+        foot = {
+            "total": self._major(total),
+            "selected": self._major(selected),
+            "unattributed": self._major(selected - total),
+            "unvalued_deals": int(not columns.valued[position]),
+        }
+        head = {**self._head(), "opportunity_id": deal.id}
+        remainder = {"amount": foot["unattributed"], "share": 1 - _sum(cells.numbers["share"])}
+        return Table(
+            head, ("touchpoint",), _DEAL_COLUMNS, rows, foot, {"touchpoint": UNATTRIBUTED, **remainder}
+        )
+
+    def _add_up(self, cells: Cells, codes: Ints, n: int) -> dict[str, NDArray[Any]]:
+        return {
+            "amount": money.sum_by(codes, cells.numbers["amount"], n),
+            "deals": np.bincount(codes, weights=cells.numbers["share"], minlength=n),
+        }
+
+    def _head(self) -> dict[str, Any]:
+        head = Measure._head(self)
+        return {"measure": head.pop("measure"), "model": model_name(self.model), **head}
+
+    def _beside(self, cells: Cells) -> dict[str, Any]:
+        unattributed = {"unattributed": self.unattributed()}
+        if len(cells) == len(self.cells):
+            return unattributed
+        return unattributed | {"not_shown": self._major(self._total(self.cells) - self._total(cells))}
+
+    def _table(self, by: tuple[str, ...], columns: tuple[str, ...], rows: list[Row], cells: Cells) -> Table:
+        selected, unattributed = self.selected(), self.unattributed()
+        remainder = {
+            **dict.fromkeys(by, UNATTRIBUTED),
+            "amount": unattributed,
+            "deals": len(self.measured) - _sum(self.cells.numbers["share"]),
+            "share": float(unattributed / selected) if selected else None,
+        }
+        return Table(self._head(), by, columns, rows, self._foot(cells), remainder)
+
+
+def attribute(deals: Deals, model: AttributionModel, *, of: str = "won", eligible: str = "any") -> Credit:
+    """Share the amount of each deal among its counting touchpoints, as a model scores them.
+
+    Parameters
+    ----------
+    deals
+        The selected ones are credited, and a model that learns from data learns from them, won and lost.
+    model
+        Anything with ``scores``, such as ``at.Linear()``; see :class:`~attribution.models.AttributionModel`.
+    of
+        ``"won"``, ``"open"`` (pipeline), ``"lost"`` or ``"all"``.
+    eligible
+        ``"any"``, or ``"qualified"``: what partners without a headline claim on the deal would get,
+        sourced or influenced, is unattributed.
+
+    Returns
+    -------
+    Credit, exact: parts of a deal and what is unattributed add up to the deal. A deal without players, or
+    whose scores are all 0, is wholly unattributed. An unvalued deal adds to ``deals``, not to ``amount``.
+
+    Raises
+    ------
+    UsageError
+        For another ``of`` or ``eligible``, or a model whose scores are not one finite number >= 0 per
+        touchpoint.
+
+    Examples
+    --------
+    ::
+
+        credit = at.attribute(deals, at.Linear())
+        credit.by("partner", "program")
+        credit.of("006Ab00000QxYzZ")
+        assert credit.total() + credit.unattributed() == credit.selected()
+    """
+    if eligible not in ELIGIBLE:
+        raise UsageError(f"eligible is {eligible!r}", hint=f"use one of: {', '.join(ELIGIBLE)}")
+    positions = measured(deals, of)
+    players = _players(deals)
+    scores = _checked(model, players)
+
+    is_measured = np.zeros(len(deals.snapshot.deals), dtype=bool)
+    is_measured[positions] = True
+    rows = np.flatnonzero(is_measured[players.deal_of])
+    counts = np.diff(players.snapshot.touchpoints.offsets)[positions]
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    shares = _shares(scores[rows], offsets)
+    amounts = money.allocate(deals.snapshot.deals.amount[positions], shares, offsets)
+
+    keep = shares > 0
+    touchpoint = np.flatnonzero(counting(deals))[rows]
+    found = claims(deals)
+    if eligible == "qualified":
+        qualified = np.zeros(len(deals.snapshot.touchpoints), dtype=bool)
+        qualified[found.rows] = found.per_row(found.headline)
+        keep &= qualified[touchpoint]
+    cells = Cells(touchpoint[keep], {"share": shares[keep], "amount": amounts[keep]})
+    return Credit(deals, of, positions, int(found.contested[positions].sum()), cells, model)
+
+
+def _players(deals: Deals) -> Deals:
+    """The same deals with the counting touchpoints only: what a model sees."""
+
+    def build() -> Snapshot:
+        keep, touchpoints = counting(deals), deals.snapshot.touchpoints
+        if keep.all():
+            return deals.snapshot
+        before = np.concatenate([[0], np.cumsum(keep)])
+        reached, hosted = keep[touchpoints.reached], keep[touchpoints.hosted]
+        columns = TouchpointColumns(
+            offsets=before[touchpoints.offsets],
+            **{name: getattr(touchpoints, name)[keep] for name in _PER_TOUCHPOINT},
+            reached=before[touchpoints.reached[reached]],
+            reach_from=touchpoints.reach_from[reached],
+            reach_below=touchpoints.reach_below[reached],
+            hosted=before[touchpoints.hosted[hosted]],
+            host=touchpoints.host[hosted],
+        )
+        # what was worked out of all touchpoints is not true of these
+        return replace(deals.snapshot, touchpoints=columns, memo={})
+
+    return Deals(deals.memoized("players", build), deals.policy, deals.selected)
+
+
+def _checked(model: AttributionModel, players: Deals) -> Scores:
+    """The model's scores, one finite number >= 0 per player."""
+    name = model_name(model)
+    scores = np.asarray(model.scores(players), dtype=np.float64)
+    n = len(players.snapshot.touchpoints)
+    if scores.shape != (n,):
+        raise UsageError(
+            f"model {name} returned scores of shape {scores.shape} for {n:,} touchpoints",
+            hint="scores(deals) returns one float64 per touchpoint of deals.snapshot",
+        )
+    wrong = ~((scores >= 0) & (scores < np.inf))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        deal = players.snapshot.deals.id[players.deal_of[row]].decode()
+        raise UsageError(
+            f"model {name} scored a touchpoint of deal {deal} with {scores[row]}",
+            hint="scores are finite and not negative; 0 earns nothing",
+        )
+    return scores
+
+
+def _shares(scores: Scores, offsets: Ints) -> Scores:
+    """Scores divided by the sum of their deal; 0 where that is 0."""
+    counts = np.diff(offsets)
+    starts, counts = offsets[:-1][counts > 0], counts[counts > 0]
+    if not len(starts):
+        return scores
+    _, exponent = np.frexp(np.maximum.reduceat(scores, starts))
+    if np.abs(exponent).max() > _FAR_FROM_ONE:
+        # by powers of two, which changes no share, so that sums neither overflow nor vanish
+        scores = np.ldexp(scores, -np.repeat(exponent, counts))
+    sums = np.add.reduceat(scores, starts)
+    sums[sums == 0] = 1
+    shares: Scores = scores / np.repeat(sums, counts)
+    return shares
+
+
+def _sum(shares: Scores) -> float:
+    # a sum of shares that is a whole number of deals is shown as one
+    return round(float(shares.sum()), 9)

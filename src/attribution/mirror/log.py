@@ -1,0 +1,331 @@
+"""One append-only Delta table per CRM object: every version of every record, and how far it was read.
+
+A version is a row of Salesforce fields with ``_synced_at``, the server's instant of the read, and
+``_deleted``. Nothing is ever overwritten: the current rows are the versions with the greatest
+``_synced_at`` per ``Id``, less those that are deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from attribution.errors import StoreError
+
+__all__ = ["DECIMAL", "INSTANT", "Appended", "ObjectLog"]
+
+INSTANT: Final = pl.Datetime("us", "UTC")
+"""Type of every instant in the mirror."""
+DECIMAL: Final = pl.Decimal(38, 18)
+"""Type of every number that is no whole number: wide enough that no change of a field's scale alters it."""
+
+_TYPES: Final[Mapping[str, pl.DataType]] = {
+    "boolean": pl.Boolean(),
+    "date": pl.Date(),
+    "timestamp": INSTANT,
+    "long": pl.Int64(),
+    "decimal(38,18)": DECIMAL,
+    "string": pl.String(),
+}
+_OWN: Final = ("_synced_at", "_deleted")
+_WINDOW: Final = "window"
+_DELETES: Final = "deletes"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What one commit added to a log."""
+
+    written: int
+    """Versions of live records."""
+    deleted: int
+    """Tombstones."""
+
+
+class ObjectLog:
+    """The versions of one CRM object, in a Delta table of its name.
+
+    One instance holds one handle on the table from the reading of its watermarks to its commit: if
+    somebody else commits in between, the commit is refused and nothing is written.
+
+    Parameters
+    ----------
+    folder
+        Where the tables of the mirror lie; need not exist yet.
+    object
+        API name of the object, such as ``Opportunity``.
+    compact_at
+        Number of data files at which an append merges the small ones; every version stays.
+    """
+
+    def __init__(self, folder: str | Path, object: str, *, compact_at: int = 100) -> None:
+        self.object = object
+        self._compact_at = compact_at
+        self.path = Path(folder) / object
+        self._table: DeltaTable | None = None
+        self.reload()
+
+    def reload(self) -> None:
+        """Look at the newest state of the table, as after somebody else has written it."""
+        exists = DeltaTable.is_deltatable(str(self.path))
+        self._table = DeltaTable(str(self.path)) if exists else None
+
+    @property
+    def exists(self) -> bool:
+        """Whether the object was ever committed, be it without rows."""
+        return self._table is not None
+
+    @property
+    def version(self) -> int:
+        """Number of the commit this handle looks at; -1 before the first. Fit for cache keys."""
+        return -1 if self._table is None else self._table.version()
+
+    @property
+    def watermark(self) -> datetime | None:
+        """Up to which instant the object has been read completely."""
+        return self._instant(_WINDOW)
+
+    @property
+    def deletes_watermark(self) -> datetime | None:
+        """Up to which instant the log of deleted records has been asked."""
+        return self._instant(_DELETES)
+
+    @property
+    def fields(self) -> dict[str, pl.DataType]:
+        """Type of every mirrored field, in the order of the table."""
+        return {name: kind for name, kind in self._schema().items() if name not in _OWN}
+
+    def versions(self, known_at: datetime | None = None) -> pl.LazyFrame:
+        """Every version read by ``known_at``, deleted ones included, with ``_synced_at`` and ``_deleted``."""
+        schema = self._schema() or {"Id": pl.String(), "_deleted": pl.Boolean(), "_synced_at": INSTANT}
+        files = [] if self._table is None else self._table.file_uris()
+        if not files:
+            return pl.LazyFrame(schema=schema)
+        # delta-rs percent-encodes the folder in its addresses, and the tables have no partitions
+        paths = [self.path / unquote(uri.rsplit("/", 1)[-1]) for uri in files]
+        versions = pl.scan_parquet(
+            paths, schema=schema, missing_columns="insert", glob=False, hive_partitioning=False
+        )
+        if known_at is None:
+            return versions
+        return versions.filter(pl.col("_synced_at") <= pl.lit(known_at.astimezone(UTC), INSTANT))
+
+    def newest(self, known_at: datetime | None = None) -> pl.LazyFrame:
+        """The newest version of every record as known at an instant, tombstones included."""
+        versions = self.versions(known_at)
+        commits = versions.group_by("_synced_at").len().sort("len", "_synced_at").collect()
+        if commits.height < 2:
+            return versions
+        # Ids are unique within a commit, so the largest commit needs no deduplication: grouping every
+        # version instead takes several times as long, because most records never change.
+        base_at = commits.item(-1, "_synced_at")
+        base = versions.filter(pl.col("_synced_at") == base_at)
+        rest = versions.filter(pl.col("_synced_at") != base_at)
+        latest = rest.group_by("Id").agg(pl.col("_synced_at").max())
+        rest = rest.join(latest, on=["Id", "_synced_at"], how="semi")
+        newer = rest.filter(pl.col("_synced_at") > base_at)
+        older = rest.filter(pl.col("_synced_at") < base_at).join(base.select("Id"), on="Id", how="anti")
+        return pl.concat([base.join(newer.select("Id"), on="Id", how="anti"), newer, older])
+
+    def current(self, known_at: datetime | None = None) -> pl.LazyFrame:
+        """The live records as known at an instant: fields of Salesforce only, one row per Id."""
+        return self.newest(known_at).filter(~pl.col("_deleted")).drop(_OWN)
+
+    def check_types(self, types: Mapping[str, pl.DataType]) -> None:
+        """Refuse columns of another type than the table's: delta-rs would store 1.5 in a long column as 1.
+
+        Raises
+        ------
+        StoreError
+            Naming the column and both types.
+        """
+        stored = self._schema()
+        for name, kind in types.items():
+            expected = stored.get(name, kind)
+            if kind != expected:
+                raise StoreError(
+                    f"{self.object}.{name} is {kind} but the store holds {expected}",
+                    hint="the type of the field was changed in Salesforce: sync into a new store",
+                )
+            if kind not in _TYPES.values():
+                raise StoreError(f"{self.object}.{name} is {kind}, which the mirror does not hold")
+
+    def append(
+        self,
+        rows: pl.DataFrame,
+        *,
+        synced_at: datetime,
+        watermark: datetime | None = None,
+        deletions: pl.DataFrame | None = None,
+        deletes_watermark: datetime | None = None,
+    ) -> Appended:
+        """Append what is new in ``rows``, and the watermarks, in one commit.
+
+        Parameters
+        ----------
+        rows
+            Records as read, with ``Id``; ``IsDeleted`` makes a tombstone. A record equal to its newest
+            stored version is not appended. Columns that the table lacks are added to it; columns that
+            ``rows`` lacks keep their last known value.
+        synced_at
+            Server instant of the read; raised just above the newest one stored where it is not later.
+        watermark
+            Up to which instant the object has now been read completely.
+        deletions
+            ``Id`` and ``deleted_at`` of records said to be gone. One that is not stored, is deleted
+            already, or has a version stamped at or after ``deleted_at`` (it was undeleted) is skipped.
+        deletes_watermark
+            Up to which instant the deletions are complete.
+
+        Raises
+        ------
+        StoreError
+            If a column has another type than in the table, a watermark does not advance, or somebody
+            else has committed since this handle was opened. Nothing is written.
+        """
+        self.check_types(rows.schema)
+        transactions = [
+            Transaction(name, _microseconds(instant))
+            for name, instant in ((_WINDOW, watermark), (_DELETES, deletes_watermark))
+            if instant is not None and self._advances(name, instant)
+        ]
+        rows = rows.unique("Id", keep="last", maintain_order=True)
+        changed = self._changed(rows, deletions)
+        if not (changed.height or transactions or set(changed.columns) - set(self._schema())):
+            return Appended(0, 0)
+        stamp = self._stamp(synced_at)
+        self._commit(changed.with_columns(pl.lit(stamp, INSTANT).alias("_synced_at")), transactions)
+        if changed.height:
+            self._compact()
+        deleted = int(changed["_deleted"].sum())
+        return Appended(changed.height - deleted, deleted)
+
+    def _changed(self, rows: pl.DataFrame, deletions: pl.DataFrame | None) -> pl.DataFrame:
+        """Versions to append: rows that differ from the newest stored ones, then new tombstones."""
+        gone = pl.col("IsDeleted").fill_null(False) if "IsDeleted" in rows.columns else pl.lit(False)
+        rows = rows.with_columns(gone.alias("_deleted"))
+        if self._table is None:
+            return rows
+        ids = rows["Id"] if deletions is None else pl.concat([rows["Id"], deletions["Id"]])
+        asked = pl.LazyFrame({"Id": ids.unique()})
+        stored = self.newest().join(asked, on="Id", how="semi").drop("_synced_at").collect()
+        was = stored.rename({name: f"was {name}" for name in stored.columns if name != "Id"})
+        both = rows.join(was, on="Id", how="left", maintain_order="left")
+        same = [
+            pl.col(name).eq_missing(pl.col(f"was {name}") if name in stored.columns else None)
+            for name in rows.columns
+            if name != "Id"
+        ]
+        kept = [pl.col(f"was {name}").alias(name) for name in stored.columns if name not in rows.columns]
+        # "was _deleted" is null only where no version is stored
+        is_known = pl.col("was _deleted").is_not_null()
+        changed = both.filter(~(is_known & pl.all_horizontal(same))).select(*rows.columns, *kept)
+        if deletions is None or deletions.is_empty():
+            return changed
+        unchanged = stored.join(changed, on="Id", how="anti")
+        state = pl.concat([unchanged, changed], how="diagonal")
+        tombstones = _tombstones(state, deletions)
+        return pl.concat([changed.join(tombstones, on="Id", how="anti"), tombstones], how="diagonal")
+
+    def _advances(self, name: str, instant: datetime) -> bool:
+        """Refuse a watermark that does not advance: delta-rs accepts an equal or a lower one."""
+        before = self._instant(name)
+        if before is not None and instant <= before:
+            raise StoreError(
+                f"{self.object}: the {name} watermark {instant:%Y-%m-%dT%H:%M:%SZ} does not advance "
+                f"beyond {before:%Y-%m-%dT%H:%M:%SZ}",
+                hint="these rows were committed before: run the sync again",
+            )
+        return True
+
+    def _stamp(self, synced_at: datetime) -> datetime:
+        newest = self.versions().select(pl.col("_synced_at").max()).collect().item()
+        return synced_at if newest is None else max(synced_at, newest + _MICROSECOND)
+
+    def _commit(self, rows: pl.DataFrame, transactions: list[Transaction]) -> None:
+        # no retries: delta-rs would rebase our rows onto a commit whose watermark we have not seen
+        properties = CommitProperties(app_transactions=transactions, max_commit_retries=0)
+        table = self._table
+        try:
+            if table is None:
+                write_deltalake(
+                    str(self.path),
+                    rows,
+                    mode="error",
+                    # statistics of any other column would keep personal data in the log for ever
+                    configuration={"delta.dataSkippingStatsColumns": "_synced_at"},
+                    commit_properties=properties,
+                )
+            elif rows.is_empty() and set(rows.columns) <= set(self._schema()):
+                table.create_write_transaction([], "append", table.schema(), commit_properties=properties)
+            else:
+                write_deltalake(table, rows, mode="append", schema_mode="merge", commit_properties=properties)
+        except (CommitFailedError, DeltaError, OSError) as error:
+            lost = isinstance(error, CommitFailedError) or (
+                table is None and DeltaTable.is_deltatable(str(self.path))
+            )
+            self.reload()
+            if not lost:
+                raise StoreError(
+                    f"{self.object}: cannot write to {self.path}: {_line(error)}",
+                    hint="look at the disk and the permissions of the store",
+                ) from error
+            raise StoreError(
+                f"{self.object}: another sync is writing to this store; nothing of this one was added",
+                hint="let it finish, then run this again",
+            ) from error
+        self.reload()
+
+    def _compact(self) -> None:
+        """Merge small files once there are many; old files stay for whoever is reading them."""
+        if self._table is None or len(self._table.file_uris()) < self._compact_at:
+            return
+        # whoever committed in between will compact the next time
+        with contextlib.suppress(CommitFailedError):
+            self._table.optimize.compact(commit_properties=CommitProperties(max_commit_retries=0))
+        self.reload()
+
+    def _instant(self, name: str) -> datetime | None:
+        stored = None if self._table is None else self._table.transaction_version(name)
+        return None if stored is None else _EPOCH + timedelta(microseconds=stored)
+
+    def _schema(self) -> dict[str, pl.DataType]:
+        if self._table is None:
+            return {}
+        return {field.name: _TYPES[_type_name(field.type)] for field in self._table.schema().fields}
+
+
+def _tombstones(state: pl.DataFrame, deletions: pl.DataFrame) -> pl.DataFrame:
+    """The last live version of every record that is gone, marked deleted at the instant it went."""
+    latest = deletions.group_by("Id").agg(pl.col("deleted_at").max())
+    gone = state.filter(~pl.col("_deleted")).join(latest, on="Id", how="inner")
+    marks = [pl.lit(True).alias("_deleted")]
+    if "SystemModstamp" in state.columns:
+        gone = gone.filter(pl.col("deleted_at") > pl.col("SystemModstamp"))
+        marks.append(pl.col("deleted_at").alias("SystemModstamp"))
+    if "IsDeleted" in state.columns:
+        marks.append(pl.lit(True).alias("IsDeleted"))
+    return gone.with_columns(marks).drop("deleted_at")
+
+
+def _type_name(kind: object) -> str:
+    return str(getattr(kind, "type", kind))
+
+
+def _microseconds(instant: datetime) -> int:
+    return (instant - _EPOCH) // _MICROSECOND
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

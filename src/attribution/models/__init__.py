@@ -1,0 +1,7 @@
+"""Attribution models: they score the touchpoints of a deal, nothing else."""
+
+from attribution.models.base import AttributionModel
+from attribution.models.multi_touch import Linear
+from attribution.models.single_touch import FirstTouch, LastTouch
+
+__all__ = ["AttributionModel", "FirstTouch", "LastTouch", "Linear"]

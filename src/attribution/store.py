@@ -1,0 +1,388 @@
+"""Store: a folder that holds what was read of one CRM organization, and how to read it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import polars as pl
+
+from attribution.deals import Deals, to_micros
+from attribution.derive import derive
+from attribution.errors import DataError, StoreError, UsageError, known
+from attribution.mapping import Mapping
+from attribution.mirror.log import ObjectLog
+from attribution.policy import Policy
+from attribution.settings import Settings, read_toml
+from attribution.sync.run import Progress, SyncReport, plan, run
+from attribution.sync.source import Source
+
+__all__ = ["Store"]
+
+_FORMAT: Final = 1
+_MANIFEST: Final = "store.json"
+_SETTINGS: Final = "attribution.toml"
+_LOCK: Final = ".lock"
+_UNSPEAKABLE: Final = re.compile(r'[\[\]{}|^<>"`%]')
+"""Characters that the Delta library mistakes for parts of an address."""
+
+S = TypeVar("S", bound=Settings)
+
+
+class Store:
+    """A folder with the mirror of one CRM organization; made by the first sync.
+
+    Parameters
+    ----------
+    path
+        The folder. It need not exist; it may hold ``attribution.toml`` with ``[mapping]`` and ``[policy]``.
+
+    Raises
+    ------
+    StoreError
+        If the path holds something that is no store, or a store of a newer version.
+    UsageError
+        If the path has a character that the Delta library cannot address.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from attribution import Store
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Store(folder).objects
+    ()
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if _UNSPEAKABLE.search(str(self.path.absolute())):
+            raise UsageError(
+                f"a store cannot lie at {self.path.absolute()}", hint='choose a path without []{}|^<>"`%'
+            )
+        self._check()
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path)!r})"
+
+    @property
+    def organization_id(self) -> str | None:
+        """Id of the organization whose records these are; None before the first sync."""
+        manifest = self._manifest()
+        return None if manifest is None else str(manifest["organization_id"])
+
+    @cached_property
+    def mapping(self) -> Mapping:
+        """How this org stores things: ``[mapping]`` of ``attribution.toml``, else the defaults."""
+        return self._settings("mapping", Mapping)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """How numbers are computed: ``[policy]`` of ``attribution.toml``, else the defaults."""
+        return self._settings("policy", Policy)
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """Names of the mirrored objects, sorted."""
+        mirror = self.path / "mirror"
+        names = sorted(each.name for each in mirror.iterdir() if each.is_dir()) if mirror.is_dir() else []
+        return tuple(name for name in names if ObjectLog(mirror, name).exists)
+
+    @property
+    def watermarks(self) -> dict[str, datetime]:
+        """Per mirrored object: up to which instant it has been read completely."""
+        logs = [self.log(name) for name in self.objects]
+        return {log.object: log.watermark for log in logs if log.watermark is not None}
+
+    def log(self, object: str) -> ObjectLog:
+        """The versions of one object, looked at as they are now.
+
+        Raises
+        ------
+        UsageError
+            If the object is not mirrored here.
+        """
+        log = ObjectLog(self.path / "mirror", object) if object.isidentifier() else None
+        if log is None or not log.exists:
+            raise UsageError(
+                f"{object} is not in the store at {self.path}", hint=f"mirrored: {known(self.objects)}"
+            )
+        return log
+
+    def rows(self, object: str, known_at: datetime | None = None) -> pl.DataFrame:
+        """Live records of an object, with Salesforce's field names, sorted by Id.
+
+        Parameters
+        ----------
+        known_at
+            Knowledge cut-off, an aware instant: versions read later are invisible. Default: everything.
+        """
+        return self.log(object).current(_aware(known_at)).sort("Id").collect()
+
+    def versions(self, object: str, known_at: datetime | None = None) -> pl.LazyFrame:
+        """Every version of every record, with ``_synced_at`` (instant of the read) and ``_deleted``."""
+        return self.log(object).versions(_aware(known_at))
+
+    @property
+    def zone(self) -> str:
+        """Time zone in which this org's days begin and end.
+
+        Raises
+        ------
+        DataError
+            If nothing was synced yet.
+        """
+        zones = (
+            self.rows("Organization")["TimeZoneSidKey"].to_list() if "Organization" in self.objects else []
+        )
+        if not zones:
+            raise DataError(
+                f"nothing was synced into the store at {self.path} yet", hint="run `attribution sync`"
+            )
+        return self.mapping.zone(zones[0]).key
+
+    def deals(
+        self,
+        *,
+        as_of: datetime | None = None,
+        known_at: datetime | None = None,
+        mapping: Mapping | None = None,
+        policy: Policy | None = None,
+    ) -> Deals:
+        """Derive every deal and touchpoint as of an instant.
+
+        Parameters
+        ----------
+        as_of
+            Event cut-off, an aware instant: nothing that happened later is visible. Default: the smallest
+            watermark of the objects that the mapping reads, up to which everything is known.
+        known_at
+            Knowledge cut-off, an aware instant: nothing recorded later is visible. Default: everything.
+        mapping, policy
+            Instead of this store's.
+
+        Raises
+        ------
+        UsageError
+            If an instant has no time zone.
+        DataError
+            If nothing was synced yet.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from attribution import Store
+        >>> from attribution.testing import fill
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     store = Store(folder)
+        ...     fill(store, 50)
+        ...     store.deals()
+        <Deals: 50 of 50, as of 2026-11-20T12:00:00Z>
+        """
+        mapping = mapping or self.mapping
+        watermarks = [at for name, at in self.watermarks.items() if name in mapping.readings()]
+        if not watermarks:
+            raise DataError(
+                f"nothing was synced into the store at {self.path} yet", hint="run `attribution sync`"
+            )
+        watermark = to_micros(min(watermarks))
+        snapshot = derive(
+            _Mirror(self, _aware(known_at)),
+            mapping,
+            as_of=watermark if as_of is None else to_micros(as_of, "as_of"),
+            known_at=None if known_at is None else to_micros(known_at, "known_at"),
+            watermark=watermark,
+        )
+        return Deals(snapshot, policy or self.policy)
+
+    def sync(
+        self,
+        source: Source,
+        *,
+        mapping: Mapping | None = None,
+        objects: Sequence[str] | None = None,
+        progress: Callable[[Progress], object] | None = None,
+    ) -> SyncReport:
+        """Read what changed in the CRM since the last time.
+
+        Every object is committed as a whole, together with how far it was read, so the sync can be
+        stopped at any instant and run again. An object that fails leaves the others alone and is
+        reported; it goes on from where it was the next time.
+
+        Parameters
+        ----------
+        source
+            The CRM, such as :class:`~attribution.Salesforce`.
+        mapping
+            Which objects and fields are needed; default: this store's.
+        objects
+            Only these; default: all that the mapping reads.
+        progress
+            Called with a :class:`~attribution.sync.run.Progress` after every page.
+
+        Raises
+        ------
+        UsageError
+            If a needed object or field is hidden from the connected user. Nothing is written.
+        StoreError
+            If the store belongs to another organization, a field has another type than before, or
+            another sync is writing.
+        CrmError
+            If the CRM cannot be reached or refuses before the first object is read.
+        StoppedEarly
+            If the organization's daily quota is used up; what was complete is committed.
+        """
+        readings = (mapping or self.mapping).readings()
+        if objects is not None:
+            unknown = sorted(set(objects) - set(readings))
+            if unknown:
+                raise UsageError(f"no object {known(unknown)} is read", hint=f"objects: {known(readings)}")
+            readings = {name: reading for name, reading in readings.items() if name in objects}
+        calls_before = source.api_calls
+        self._check_organization(source.organization_id)
+        planned = plan(source, readings, calls_before=calls_before)
+        with self._lock():
+            self.claim(source.organization_id)
+            staging = self.path / "staging"
+            # a sync that was killed may have left pages here
+            shutil.rmtree(staging, ignore_errors=True)
+            try:
+                return run(source, planned, self.path / "mirror", staging, progress)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+
+    def claim(self, organization_id: str) -> None:
+        """Make the folder a store of this organization, if it is none yet.
+
+        Raises
+        ------
+        StoreError
+            If it is a store of another organization.
+        """
+        self._check_organization(organization_id)
+        if self._manifest() is not None:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        temporary = self.path / f".{_MANIFEST}"
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump({"format": _FORMAT, "organization_id": organization_id}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path / _MANIFEST)
+
+    def _check(self) -> None:
+        """Refuse a path that is something else than a store or a place for one."""
+        if self.path.is_file():
+            raise StoreError(f"{self.path} is a file, not a store", hint="a store is a folder")
+        if self._manifest() is None and self.path.is_dir():
+            names = [each.name for each in self.path.iterdir()]
+            others = [name for name in names if name != _SETTINGS and not name.startswith(".")]
+            if others:
+                raise StoreError(
+                    f"{self.path} is no store: it has no {_MANIFEST} but holds {known(others, 3)}",
+                    hint="choose an empty or a new folder",
+                )
+
+    def _manifest(self) -> dict[str, Any] | None:
+        try:
+            manifest = json.loads((self.path / _MANIFEST).read_text("utf-8"))
+            version, _ = int(manifest["format"]), str(manifest["organization_id"])
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"{self.path / _MANIFEST} cannot be read", hint="restore it from a backup"
+            ) from error
+        if version > _FORMAT:
+            raise StoreError(
+                f"the store at {self.path} was made by a newer version (format {version}, this is {_FORMAT})",
+                hint="upgrade partner-attribution",
+            )
+        return dict(manifest)
+
+    def _check_organization(self, organization_id: str) -> None:
+        ours = self.organization_id
+        if ours is not None and ours[:15] != organization_id[:15]:
+            raise StoreError(
+                f"the store at {self.path} belongs to organization {ours}, not to {organization_id}",
+                hint="one store holds one organization: choose another folder",
+            )
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Keep other syncs out while this one runs; the system lets go if the process is killed.
+
+        The tables refuse a second writer by themselves; this merely tells it before it has read anything.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / _LOCK).open("a+b") as file:
+            try:
+                _lock_file(file.fileno())
+            except BlockingIOError as error:
+                raise StoreError(
+                    f"another sync is writing to the store at {self.path}",
+                    hint="let it finish, then run this again",
+                ) from error
+            yield
+
+    def _settings(self, section: str, kind: type[S]) -> S:
+        file = self.path / _SETTINGS
+        tables = read_toml(file) if file.exists() else {}
+        unknown = sorted(set(tables) - {"mapping", "policy"})
+        if unknown:
+            raise UsageError(
+                f"{file}: there is no section {known(unknown)}", hint="sections: mapping, policy"
+            )
+        table = tables.get(section, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"{file}: {section} is no section", hint=f"write [{section}] on its own line")
+        return kind.from_table(table, f"{file} [{section}]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Mirror:
+    """The mirror as deriving sees it: cut off at what was known at an instant."""
+
+    store: Store
+    known_at: datetime | None
+
+    def newest(self, object: str) -> pl.LazyFrame | None:
+        log = ObjectLog(self.store.path / "mirror", object)
+        return log.newest(self.known_at) if log.exists else None
+
+    def versions(self, object: str) -> pl.LazyFrame | None:
+        log = ObjectLog(self.store.path / "mirror", object)
+        return log.versions(self.known_at) if log.exists else None
+
+
+def _aware(known_at: datetime | None) -> datetime | None:
+    if known_at is not None and known_at.tzinfo is None:
+        raise UsageError(f"known_at {known_at} has no time zone", hint="datetime(2026, 1, 31, tzinfo=UTC)")
+    return known_at
+
+
+if sys.platform == "win32":
+
+    def _lock_file(descriptor: int) -> None:
+        import msvcrt
+
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            raise BlockingIOError from error
+
+else:
+
+    def _lock_file(descriptor: int) -> None:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

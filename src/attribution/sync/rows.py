@@ -1,0 +1,172 @@
+"""Text from the CRM to typed columns, the same for JSON and for CSV, and what could not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import polars as pl
+
+from attribution.mirror.log import DECIMAL, INSTANT
+from attribution.sync.source import FieldDescription, ObjectDescription, ObjectSummary
+
+__all__ = ["Rejected", "TypedRows", "column_types", "typed"]
+
+_TYPES: Final[Mapping[str, pl.DataType]] = {
+    "boolean": pl.Boolean(),
+    "date": pl.Date(),
+    "datetime": INSTANT,
+    "int": pl.Int64(),
+    "long": pl.Int64(),
+    "currency": DECIMAL,
+    "double": DECIMAL,
+    "percent": DECIMAL,
+}
+_ID_PATTERN: Final = r"^[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?$"
+_ALWAYS_KEPT: Final = frozenset({"Opportunity"})
+"""Objects whose rows stay, with the unreadable field empty: a deal must never vanish from the counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record, or a field of an opportunity, that was not stored because it could not be read."""
+
+    object: str
+    id: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TypedRows:
+    """One page of records in the types of the mirror, and what was rejected of it."""
+
+    rows: pl.DataFrame
+    rejected: tuple[Rejected, ...]
+
+
+def column_types(description: ObjectDescription, fields: tuple[str, ...]) -> dict[str, pl.DataType]:
+    """Type of every column in the mirror; whatever is no number, date or flag is text."""
+    return {name: _TYPES.get(description.fields[name].type, pl.String()) for name in fields}
+
+
+def typed(
+    text: pl.DataFrame, description: ObjectDescription, objects: Mapping[str, ObjectSummary]
+) -> TypedRows:
+    """Read every value of a page of text.
+
+    Parameters
+    ----------
+    text
+        Records as text, with ``Id``; null and the empty text are both "no value".
+    description
+        The object, with the type of every column of ``text``.
+    objects
+        Every object, for the key prefixes of their ids.
+
+    Returns
+    -------
+    TypedRows
+        Rows of which some value is unreadable, or an id belongs to another object, are rejected with
+        the reason; an opportunity is kept without that value, and reported all the same.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> from attribution.sync.source import FieldDescription, ObjectDescription
+    >>> fields = {"Id": FieldDescription("Id", "id"), "Rank": FieldDescription("Rank", "int")}
+    >>> level = ObjectDescription("ChannelProgramLevel", fields, is_replicateable=True)
+    >>> page = pl.DataFrame({"Id": ["0Pv000000000001AAA", "0Pv000000000002AAA"], "Rank": ["1", "gold"]})
+    >>> read = typed(page, level, {})
+    >>> read.rows["Rank"].to_list(), read.rejected[0].reason
+    ([1], "Rank: 'gold' is no int")
+    """
+    fields = [description.fields[name] for name in text.columns]
+    text = text.select(pl.when(pl.col(name) != "").then(pl.col(name)) for name in text.columns)
+    rows = text.select(_value(field).alias(field.name) for field in fields)
+    prefixes = {field.name: _prefix(field, description.name, objects) for field in fields}
+    unreadable = pl.DataFrame(
+        [
+            _unreadable(text[field.name], rows[field.name], prefixes[field.name], is_own=field.name == "Id")
+            for field in fields
+        ]
+    )
+    is_bad = unreadable.select(pl.any_horizontal(pl.all()).alias("bad"))["bad"]
+    if not is_bad.any():
+        return TypedRows(rows, ())
+    rejected = _reasons(text.filter(is_bad), unreadable.filter(is_bad), fields, prefixes, description.name)
+    if description.name not in _ALWAYS_KEPT:
+        return TypedRows(rows.filter(~is_bad), rejected)
+    others = [name for name in rows.columns if name != "Id"]
+    emptied = [
+        pl.when(~unreadable[name]).then(pl.col(name)).alias(name) for name in others if unreadable[name].any()
+    ]
+    return TypedRows(rows.with_columns(emptied).filter(~unreadable["Id"]), rejected)
+
+
+def _value(field: FieldDescription) -> pl.Expr:
+    """Parse a column of text; what cannot be parsed becomes null."""
+    text = pl.col(field.name)
+    kind = _TYPES.get(field.type)
+    if kind is None:
+        return text
+    if kind == pl.Boolean:
+        lower = text.str.to_lowercase()
+        return pl.when(lower == "true").then(True).when(lower == "false").then(False)
+    if kind == pl.Date:
+        return text.str.to_date("%Y-%m-%d", strict=False)
+    if kind == INSTANT:
+        # REST writes +0000 where Bulk writes Z
+        zoned = text.str.replace("Z$", "+0000")
+        return zoned.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%z", time_unit="us", strict=False)
+    if kind == pl.Int64:
+        # Bulk may write a whole number as 1.0E3
+        number = text.cast(DECIMAL, strict=False)
+        whole = number.cast(pl.Int64, strict=False)
+        is_whole = whole.cast(DECIMAL, strict=False) == number
+        return pl.coalesce(text.cast(pl.Int64, strict=False), pl.when(is_whole).then(whole))
+    return text.cast(DECIMAL, strict=False)
+
+
+def _prefix(field: FieldDescription, own: str, objects: Mapping[str, ObjectSummary]) -> str | None:
+    """First characters that an id in this field must have; None where that cannot be judged."""
+    if field.name == "Id":
+        target: str | None = own
+    else:
+        target = field.refers_to[0] if field.type == "reference" and len(field.refers_to) == 1 else None
+    summary = objects.get(target) if target is not None else None
+    return summary.key_prefix if summary is not None else None
+
+
+def _unreadable(text: pl.Series, value: pl.Series, prefix: str | None, *, is_own: bool) -> pl.Series:
+    bad = text.is_not_null() & value.is_null()
+    if is_own:
+        bad = bad | text.is_null() | ~text.fill_null("").str.contains(_ID_PATTERN)
+    if prefix is not None:
+        bad = bad | ~text.str.starts_with(prefix).fill_null(True)
+    return bad.alias(text.name)
+
+
+def _reasons(
+    text: pl.DataFrame,
+    unreadable: pl.DataFrame,
+    fields: list[FieldDescription],
+    prefixes: Mapping[str, str | None],
+    object: str,
+) -> tuple[Rejected, ...]:
+    rejected = []
+    for values, bad in zip(text.iter_rows(named=True), unreadable.iter_rows(named=True), strict=True):
+        reasons = [
+            _reason(field, values[field.name], prefixes[field.name]) for field in fields if bad[field.name]
+        ]
+        rejected.append(Rejected(object, values["Id"], "; ".join(reasons)))
+    return tuple(rejected)
+
+
+def _reason(field: FieldDescription, value: str | None, prefix: str | None) -> str:
+    if value is None:
+        return f"{field.name} is missing"
+    shown = repr(value if len(value) <= 40 else value[:40] + "…")
+    if prefix is not None and not value.startswith(prefix):
+        return f"{field.name}: {shown} is an id of another object: it does not begin with {prefix}"
+    return f"{field.name}: {shown} is no {field.type}"

@@ -1,0 +1,414 @@
+"""Salesforce as a source: describe, count, read by REST or in bulk, and what was deleted."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+
+import polars as pl
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from attribution.errors import AttributionError, CrmError, RefusedError, TransientCrmError
+from attribution.mirror.log import INSTANT
+from attribution.sync.bulk import JobFailed, read_in_bulk
+from attribution.sync.credentials import Connection, Environment, login_for
+from attribution.sync.source import Deletions, FieldDescription, ObjectDescription, ObjectSummary
+from attribution.sync.watermark import Window
+from attribution.sync.wire import Garbled, Kind, Wire, kind_of, read_json
+
+__all__ = ["Salesforce"]
+
+_BULK_ABOVE: Final = 5_000
+"""More rows than this are read in bulk."""
+_REST_READS: Final = 3
+"""How often a read by REST is begun anew when its pages vanish or do not add up."""
+_IDS_PER_QUERY: Final = 200
+_SHORTEST: Final = timedelta(minutes=2)
+"""A span for which Salesforce lists few ids; it wants more than one minute."""
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
+
+
+class _Summary(_Document):
+    name: str
+    key_prefix: Annotated[str | None, Field(alias="keyPrefix")] = None
+    queryable: bool
+
+
+class _Global(_Document):
+    sobjects: list[_Summary]
+
+
+class _Field(_Document):
+    name: str
+    type: str
+    refers_to: Annotated[tuple[str, ...] | None, Field(alias="referenceTo")] = None
+    filterable: bool = True
+
+
+class _Object(_Document):
+    name: str
+    replicateable: bool = False
+    fields: list[_Field]
+
+
+class _Page(_Document):
+    total: Annotated[int, Field(alias="totalSize")]
+    done: bool
+    following: Annotated[str | None, Field(alias="nextRecordsUrl", pattern="^/services/data/")] = None
+    records: list[dict[str, Any]]
+
+
+class _Covered(_Document):
+    until: Annotated[AwareDatetime, Field(alias="latestDateCovered")]
+
+
+class _Deleted(_Document):
+    id: str
+    at: Annotated[AwareDatetime, Field(alias="deletedDate")]
+
+
+class _DeletedRecords(_Document):
+    records: Annotated[list[_Deleted], Field(alias="deletedRecords")]
+    since: Annotated[AwareDatetime | None, Field(alias="earliestDateAvailable")] = None
+    until: Annotated[AwareDatetime | None, Field(alias="latestDateCovered")] = None
+
+
+class Salesforce:
+    """A connection to a Salesforce organization, read-only.
+
+    Nothing is sent before it is first needed. Give an instance and a token, or one of the logins; each
+    parameter has an environment variable of the same name in capitals after ``SALESFORCE_``, which
+    :meth:`from_env` reads instead.
+
+    Parameters
+    ----------
+    instance_url, access_token
+        Where the organization lives, and a session there.
+    domain, client_id, client_secret
+        My Domain (such as ``acme.my``) and a connected app with the client credentials flow.
+    username, private_key_file
+        With ``client_id``: a connected app with the JWT bearer flow.
+    password, security_token
+        With ``username``: the old login, which Salesforce retires in 2027; a warning says so.
+    login_url
+        Where to log in, instead of the address made from ``domain``; https only.
+    api_version
+        Version of the REST API.
+    ca_bundle
+        PEM file of the authorities to trust, instead of what ``REQUESTS_CA_BUNDLE`` or the system says.
+    retry_base_seconds, bulk_poll_seconds
+        First waits after a failure that passes, and between looks at a bulk job; both grow.
+    sleep
+        How to wait.
+
+    Raises
+    ------
+    UsageError
+        If a value is missing, or an address is not https.
+
+    Examples
+    --------
+    >>> from attribution import Salesforce
+    >>> Salesforce(instance_url="https://acme.my.salesforce.com", access_token="an access token")
+    Salesforce('acme.my.salesforce.com')
+    """
+
+    def __init__(
+        self,
+        *,
+        instance_url: str | None = None,
+        access_token: str | None = None,
+        domain: str | None = None,
+        login_url: str | None = None,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        username: str | None = None,
+        private_key_file: str | Path | None = None,
+        password: str | None = None,
+        security_token: str | None = None,
+        api_version: str = "59.0",
+        ca_bundle: str | Path | None = None,
+        retry_base_seconds: float = 0.5,
+        bulk_poll_seconds: float = 0.5,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        given = {
+            "salesforce_instance_url": instance_url,
+            "salesforce_access_token": access_token,
+            "salesforce_domain": domain,
+            "salesforce_login_url": login_url,
+            "salesforce_client_id": client_id,
+            "salesforce_client_secret": client_secret,
+            "salesforce_username": username,
+            "salesforce_private_key_file": private_key_file,
+            "salesforce_password": password,
+            "salesforce_security_token": security_token,
+            "salesforce_api_version": api_version,
+            "attribution_retry_base_seconds": retry_base_seconds,
+            "attribution_bulk_poll_seconds": bulk_poll_seconds,
+        }
+        self._connect(Connection.of(**given), None if ca_bundle is None else str(ca_bundle), sleep)
+
+    @classmethod
+    def from_env(cls) -> Salesforce:
+        """Connect with what the environment variables say.
+
+        Raises
+        ------
+        UsageError
+            Naming the variable that is missing or wrong.
+        """
+        salesforce = cls.__new__(cls)
+        salesforce._connect(Environment.of(), None, time.sleep)
+        return salesforce
+
+    def _connect(self, connection: Connection, ca_bundle: str | None, sleep: Callable[[float], None]) -> None:
+        login = login_for(connection)
+        self._host = login.host
+        self._base = f"/services/data/v{connection.salesforce_api_version}"
+        self._poll_seconds = connection.attribution_bulk_poll_seconds
+        self._wire = Wire(
+            login.obtain,
+            secrets=login.secrets,
+            can_renew=login.can_renew,
+            retry_base_seconds=connection.attribution_retry_base_seconds,
+            ca_bundle=ca_bundle,
+            sleep=sleep,
+        )
+
+    def __repr__(self) -> str:
+        return f"Salesforce({self._host!r})"
+
+    @property
+    def api_calls(self) -> int:
+        """HTTP requests sent so far, retries and logins included."""
+        return self._wire.sent
+
+    @property
+    def daily_usage(self) -> tuple[int, int] | None:
+        """API calls of the whole organization in the last 24 hours, and how many are allowed."""
+        return self._wire.usage
+
+    @functools.cached_property
+    def organization_id(self) -> str:
+        """Id of the organization, 18 characters."""
+        records = self._query("SELECT Id FROM Organization").records
+        if len(records) != 1 or not isinstance(records[0].get("Id"), str):
+            raise RefusedError(
+                "Salesforce does not show the Organization record",
+                hint="the connected user needs 'View Setup and Configuration' or read access to Organization",
+            )
+        return str(records[0]["Id"])
+
+    @property
+    def server_time(self) -> datetime:
+        """The server's clock, as told by its latest answer."""
+        if self._wire.server_time is None:
+            self._wire.get_json("/services/data")
+        if self._wire.server_time is None:
+            raise CrmError("Salesforce: the answers carry no Date")
+        return self._wire.server_time
+
+    def limits(self) -> dict[str, Any]:
+        """The organization's limits as ``/limits`` tells them, with numbers as text."""
+        limits = self._wire.get_json(f"{self._base}/limits")
+        return limits if isinstance(limits, dict) else {}
+
+    def objects(self) -> Mapping[str, ObjectSummary]:
+        """Every object that the connected user can see."""
+        found = self._get(_Global, f"{self._base}/sobjects")
+        summaries = (ObjectSummary(each.name, each.key_prefix, each.queryable) for each in found.sobjects)
+        return {summary.name: summary for summary in summaries}
+
+    def describe(self, object: str) -> ObjectDescription:
+        """The fields of one object that the connected user can read."""
+        found = self._get(_Object, f"{self._base}/sobjects/{object}/describe")
+        fields = {
+            field.name: FieldDescription(field.name, field.type, field.refers_to or (), field.filterable)
+            for field in found.fields
+        }
+        return ObjectDescription(found.name, fields, found.replicateable)
+
+    def count(self, object: str, where: str = "") -> int:
+        """Number of records, soft-deleted ones included, that meet a SOQL condition."""
+        condition = f" WHERE {where}" if where else ""
+        return self._query(f"SELECT COUNT() FROM {object}{condition}").total
+
+    def covered_until(self, object: str, since: datetime, until: datetime) -> datetime:
+        """Up to which instant every change of a replicateable object is visible now."""
+        path = f"{self._base}/sobjects/{object}/updated/"
+        try:
+            covered = self._get(_Covered, path, {"start": _iso(since), "end": _iso(until)})
+        except CrmError as error:
+            if kind_of(error) is not Kind.TOO_MANY:
+                raise
+            covered = self._get(_Covered, path, {"start": _iso(until - _SHORTEST), "end": _iso(until)})
+        return min(covered.until.astimezone(UTC), self.server_time)
+
+    def deletions(self, object: str, since: datetime, until: datetime) -> Deletions:
+        """Which records of a replicateable object were deleted in a span of time."""
+        path = f"{self._base}/sobjects/{object}/deleted/"
+        found = self._get(_DeletedRecords, path, {"start": _iso(since), "end": _iso(until)})
+        rows = pl.DataFrame(
+            {"Id": [each.id for each in found.records], "deleted_at": [each.at for each in found.records]},
+            schema={"Id": pl.String(), "deleted_at": INSTANT},
+        )
+        covered = until.replace(second=0, microsecond=0) if found.until is None else min(found.until, until)
+        return Deletions(rows, covered, found.since)
+
+    def are_live(self, object: str, ids: Sequence[str]) -> set[str]:
+        """Those of the given records that exist and are not deleted."""
+        live: set[str] = set()
+        for first in range(0, len(ids), _IDS_PER_QUERY):
+            listed = ",".join(f"'{each}'" for each in ids[first : first + _IDS_PER_QUERY])
+            page = self._query(f"SELECT Id FROM {object} WHERE Id IN ({listed})", operation="query")
+            live.update(str(record["Id"]) for record in page.records)
+        return live
+
+    def read(
+        self,
+        object: str,
+        fields: Sequence[str],
+        window: Window,
+        *,
+        cursor: str | None,
+        staging: Path,
+        progress: Callable[[int, int | None], None],
+    ) -> Iterator[pl.DataFrame]:
+        """Pages of records changed in a window, soft-deleted ones included, every value as text.
+
+        Up to 5,000 rows come by REST, more by a bulk job, unless the object cannot be read that way.
+        """
+        # Id comes last, because it is never empty: that shows a row of a bulk page that was cut short
+        selected = [name for name in fields if name != "Id"] + ["Id"]
+        where = _condition(cursor, window)
+        soql = f"SELECT {', '.join(selected)} FROM {object}" + (f" WHERE {where}" if where else "")
+        try:
+            total = self.count(object, where)
+        except AttributionError as error:
+            if kind_of(error) is not Kind.TIMEOUT:
+                raise
+            total = None
+        progress(0, total)
+        if total == 0:
+            return
+        if total is None or total > _BULK_ABOVE:
+            try:
+                yield from read_in_bulk(
+                    self._wire,
+                    f"{self._base}/jobs/query",
+                    soql,
+                    selected,
+                    staging=staging,
+                    poll_seconds=self._poll_seconds,
+                    progress=progress,
+                )
+                return
+            except CrmError as error:
+                # both are told before the first page, so no row has been delivered yet
+                if not isinstance(error, JobFailed) and kind_of(error) is not Kind.NOT_BULK:
+                    raise
+        order = f"{cursor}, Id" if cursor else "Id"
+        yield from self._read_by_rest(f"{soql} ORDER BY {order}", selected, progress)
+
+    def _read_by_rest(
+        self, soql: str, fields: Sequence[str], progress: Callable[[int, int | None], None]
+    ) -> list[pl.DataFrame]:
+        for _ in range(_REST_READS - 1):
+            try:
+                return self._rest_pages(soql, fields, progress)
+            except TransientCrmError as error:
+                if kind_of(error) not in (Kind.LOCATOR, None):
+                    raise
+        return self._rest_pages(soql, fields, progress)
+
+    def _rest_pages(
+        self, soql: str, fields: Sequence[str], progress: Callable[[int, int | None], None]
+    ) -> list[pl.DataFrame]:
+        """Every page of a query, or a :class:`TransientCrmError` if they do not add up."""
+        page, frame = self._rest_page(f"{self._base}/queryAll", fields, {"q": soql})
+        frames, read, seen = [frame], frame.height, {""}
+        progress(read, page.total)
+        while not page.done:
+            following = page.following or ""
+            if following in seen:
+                raise TransientCrmError("Salesforce: the pages of a query go in circles")
+            seen.add(following)
+            page, frame = self._rest_page(following, fields)
+            frames.append(frame)
+            read += frame.height
+            progress(read, page.total)
+        if read != page.total:
+            raise TransientCrmError(f"Salesforce: a query of {page.total} rows delivered {read}")
+        return frames
+
+    def _rest_page(
+        self, path: str, fields: Sequence[str], params: Mapping[str, str] | None = None
+    ) -> tuple[_Page, pl.DataFrame]:
+        def accept(response: Any) -> tuple[_Page, pl.DataFrame]:
+            page = _validated(_Page, read_json(response))
+            return page, _as_text(page.records, fields)
+
+        return self._wire.call("GET", path, accept, params=params)
+
+    def _query(self, soql: str, operation: str = "queryAll") -> _Page:
+        return self._get(_Page, f"{self._base}/{operation}", {"q": soql})
+
+    def _get(self, document: type[M], path: str, params: Mapping[str, str] | None = None) -> M:
+        return self._wire.call(
+            "GET", path, lambda response: _validated(document, read_json(response)), params=params
+        )
+
+
+def _validated(document: type[M], found: Any) -> M:
+    try:
+        return document.model_validate(found)
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise Garbled(f"unexpected document at {where}") from None
+
+
+def _as_text(records: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> pl.DataFrame:
+    """Records as columns of text."""
+    try:
+        columns = {name: [_text(record[name]) for record in records] for name in fields}
+    except KeyError as error:
+        raise Garbled(f"a record without {error}") from None
+    return pl.DataFrame(columns, schema=dict.fromkeys(fields, pl.String()))
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # JSON can spell half a surrogate pair, which is no text that could be stored
+        return value if value.isprintable() else value.encode("utf-8", "replace").decode("utf-8")
+    raise Garbled("a value that is neither text, number nor flag")
+
+
+def _condition(cursor: str | None, window: Window) -> str:
+    if cursor is None:
+        return ""
+    since = f"{cursor} >= {_literal(window.since)} AND " if window.since else ""
+    return f"{since}{cursor} < {_literal(window.until)}"
+
+
+def _literal(instant: datetime) -> str:
+    """A SOQL literal; milliseconds only where they matter."""
+    spelling = "milliseconds" if instant.microsecond else "seconds"
+    return instant.astimezone(UTC).isoformat(timespec=spelling).replace("+00:00", "Z")
+
+
+def _iso(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,127 @@
+"""What a sync needs of a CRM, independent of which one and of how it is spoken to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import polars as pl
+
+from attribution.sync.watermark import Window
+
+__all__ = ["Deletions", "FieldDescription", "ObjectDescription", "ObjectSummary", "Source"]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectSummary:
+    """One object of the list of all objects."""
+
+    name: str
+    key_prefix: str | None
+    """First three characters of the ids of its records; None where they have none of their own."""
+    is_queryable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FieldDescription:
+    """One field that the connected user may read."""
+
+    name: str
+    type: str
+    """Salesforce's own name of the type, such as ``currency`` or ``reference``."""
+    refers_to: tuple[str, ...] = ()
+    """Objects a lookup may point to; several make it polymorphic."""
+    is_filterable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectDescription:
+    """One object as the connected user sees it: fields hidden by field-level security are absent."""
+
+    name: str
+    fields: Mapping[str, FieldDescription]
+    is_replicateable: bool
+    """Whether the CRM tells until when it is safe to read, and which records are gone."""
+
+    @property
+    def cursor(self) -> str | None:
+        """Field by which changes are found, or None if the object can only be read whole."""
+        for name in ("SystemModstamp", "CreatedDate"):
+            field = self.fields.get(name)
+            if field is not None and field.is_filterable:
+                return name
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Deletions:
+    """Records that are gone, according to the CRM's log of deleted records."""
+
+    rows: pl.DataFrame
+    """``Id`` and ``deleted_at`` (UTC, microseconds)."""
+    covered_until: datetime
+    """Up to which instant the list is complete."""
+    available_since: datetime | None
+    """From which instant on the log is kept; anything older is gone from it."""
+
+
+class Source(Protocol):
+    """A CRM that can be mirrored.
+
+    Every method raises only exceptions of :mod:`attribution.errors`. Instants are the server's.
+    """
+
+    @property
+    def organization_id(self) -> str:
+        """Id of the organization whose records these are."""
+        ...
+
+    @property
+    def api_calls(self) -> int:
+        """HTTP requests sent so far, retries and logins included."""
+        ...
+
+    @property
+    def server_time(self) -> datetime:
+        """The server's clock, as told by its latest answer."""
+        ...
+
+    def objects(self) -> Mapping[str, ObjectSummary]:
+        """Every object that the connected user can see."""
+        ...
+
+    def describe(self, object: str) -> ObjectDescription:
+        """The fields of one object that the connected user can read."""
+        ...
+
+    def covered_until(self, object: str, since: datetime, until: datetime) -> datetime:
+        """Up to which instant every change of a replicateable object is visible now."""
+        ...
+
+    def read(
+        self,
+        object: str,
+        fields: Sequence[str],
+        window: Window,
+        *,
+        cursor: str | None,
+        staging: Path,
+        progress: Callable[[int, int | None], None],
+    ) -> Iterator[pl.DataFrame]:
+        """Pages of records changed in a window, soft-deleted ones included, every value as text.
+
+        ``staging`` is a folder for what is too large for memory; ``progress`` is told how many rows
+        have been read and how many are expected. Either every row is delivered or an error is raised.
+        """
+        ...
+
+    def deletions(self, object: str, since: datetime, until: datetime) -> Deletions:
+        """Which records of a replicateable object were deleted in a span of time."""
+        ...
+
+    def are_live(self, object: str, ids: Sequence[str]) -> set[str]:
+        """Those of the given records that exist and are not deleted."""
+        ...

@@ -1,0 +1,91 @@
+"""Which span of time to read next: pure functions of what was read and of the server's clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+__all__ = ["DeletionSpan", "Window", "bound_from_clock", "deletion_span", "next_window", "probe_span"]
+
+_OVERLAP: Final = timedelta(minutes=10)
+"""Read again this much before the watermark: a safety margin; unchanged rows are not stored twice."""
+_CLOCK_LAG: Final = timedelta(seconds=5)
+"""How long after its stamp a change is taken to be visible, where the CRM does not tell."""
+_PROBE: Final = timedelta(hours=1)
+_SHORTEST: Final = timedelta(minutes=2)
+"""Salesforce ignores seconds and wants more than one minute between the ends of a span."""
+_DELETES_KEPT: Final = timedelta(days=15) - timedelta(minutes=5)
+"""How far back deleted records can be asked for; less a little, since the clock runs on while we ask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Changes stamped in ``[since, until)``; ``since`` None means from the beginning."""
+
+    since: datetime | None
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionSpan:
+    """For which span to ask for deleted records, and whether some lie too far back to be told."""
+
+    since: datetime
+    until: datetime
+    has_gap: bool
+
+
+def next_window(watermark: datetime | None, bound: datetime, *, in_full: bool = False) -> Window | None:
+    """The window to read now, or None if nothing newer is safe to read yet.
+
+    Parameters
+    ----------
+    watermark
+        Up to which instant the object has been read completely; None before the first time.
+    bound
+        Up to which instant every change is visible now.
+    in_full
+        Whether to read everything again, as when a field was added.
+
+    Examples
+    --------
+    >>> from datetime import datetime, UTC
+    >>> noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    >>> next_window(noon, noon.replace(hour=13)).since.isoformat()
+    '2026-01-01T11:50:00+00:00'
+    >>> next_window(noon, noon) is None
+    True
+    """
+    if watermark is None:
+        return Window(None, bound)
+    if bound <= watermark:
+        return None
+    return Window(None if in_full else watermark - _OVERLAP, bound)
+
+
+def probe_span(server_time: datetime, watermark: datetime | None) -> tuple[datetime, datetime]:
+    """A short span that ends now, to ask until when changes are visible without listing many of them."""
+    since = server_time - _PROBE
+    if watermark is not None and watermark > since:
+        since = min(watermark, server_time - _SHORTEST)
+    return since, server_time
+
+
+def bound_from_clock(server_time: datetime) -> datetime:
+    """Until when changes are taken to be visible where the CRM does not tell."""
+    return server_time - _CLOCK_LAG
+
+
+def deletion_span(watermark: datetime, server_time: datetime) -> DeletionSpan:
+    """The span of deletions to ask for: from the last one on, but no further back than is kept.
+
+    Examples
+    --------
+    >>> from datetime import datetime, UTC
+    >>> deletion_span(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 3, 1, tzinfo=UTC)).has_gap
+    True
+    """
+    oldest = server_time - _DELETES_KEPT
+    since = min(watermark, server_time) - _OVERLAP
+    return DeletionSpan(max(since, oldest), server_time, has_gap=watermark < oldest)

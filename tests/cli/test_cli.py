@@ -1,0 +1,218 @@
+"""The command line over the real wire: documents, exit codes, and errors of one line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from datetime import timedelta
+from decimal import Decimal
+
+import polars as pl
+import pytest
+
+from attribution.testing import generate
+from attribution.testing import truth as known
+
+
+def test_sync_then_every_measure_equals_the_known_truth(cli, org, tmp_path):
+    store = tmp_path / "acme"
+    report = cli.json("sync", "--store", store)
+    assert {each["status"] for each in report["objects"]} == {"ok"}
+    assert report["rejected"] == []
+    records = generate(120, seed=11)
+    for command, measure in (("sourced", "sourced"), ("influenced", "influenced"), ("credit", "linear")):
+        for by in (("partner",), ("program",), ("partner", "program")):
+            document = cli.json(command, "--store", store, "--by", ",".join(by))
+            truth = records.truth(as_of=known.datetime.fromisoformat(document["as_of"]))
+            expected = known.table(truth, measure, by)
+            names = [f"{name}_id" for name in by]
+            assert {_key(row, names): row["amount"] for row in document["rows"]} == {
+                _key(row, names): row["amount"] for row in expected
+            }
+            assert document["total"] == known.totals(truth, measure)["total"]
+
+
+def _key(row, names):
+    return tuple(row[name] for name in names)
+
+
+def test_a_second_sync_writes_nothing_and_sees_edits_and_deletions(cli, org, tmp_path):
+    store = tmp_path / "acme"
+    cli.json("sync", "--store", store)
+    org.advance(timedelta(minutes=5))
+    again = cli.json("sync", "--store", store)
+    assert sum(each["written"] + each["deleted"] for each in again["objects"]) == 0
+    won = next(
+        row for row in org.rows("Opportunity") if row["IsWon"] and row["Amount"] and not row["IsDeleted"]
+    )
+    before = cli.json("credit", "--store", store)
+    org.update("Opportunity", won["Id"], Amount=won["Amount"] + 1)
+    org.advance(timedelta(minutes=5))
+    cli.json("sync", "--store", store)
+    after = cli.json("credit", "--store", store)
+    assert Decimal(after["selected"]) == Decimal(before["selected"]) + 1
+    org.purge("Opportunity", won["Id"])
+    org.advance(timedelta(minutes=5))
+    report = cli.json("sync", "--store", store)
+    assert sum(each["deleted"] for each in report["objects"]) >= 1
+    assert cli.json("credit", "--store", store)["n_deals"] == before["n_deals"] - 1
+
+
+def test_every_format_carries_the_same_cents(cli, org, tmp_path):
+    store = tmp_path / "acme"
+    cli("sync", "--store", store)
+    document = cli.json("credit", "--store", store)
+    total = Decimal(document["total"]) + Decimal(document["unattributed"])
+    assert total == Decimal(document["selected"])
+    code, text, _ = cli("credit", "--store", store, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert (code, sum(Decimal(row["amount"]) for row in rows)) == (0, total)
+    assert rows[-1]["partner"] == "(unattributed)"
+    file = tmp_path / "credit.parquet"
+    cli("credit", "--store", store, "--format", "parquet", "--out", file)
+    assert pl.read_parquet(file)["amount"].sum() == total
+    assert "participation_amount" in cli("influenced", "--store", store, "--format", "csv")[1].splitlines()[0]
+
+
+def test_filters_restrict_deals_and_rows(cli, org, tmp_path):
+    store = tmp_path / "acme"
+    cli("sync", "--store", store)
+    everything = cli.json("credit", "--store", store)
+    first = everything["rows"][0]
+    only = cli.json("credit", "--store", store, "--partner", first["partner"])
+    assert only["rows"] == [first | {"share": only["rows"][0]["share"]}]
+    assert only["total"] == first["amount"]
+    for year in (2024, 2025, 2026):
+        quarter = cli.json("credit", "--store", store, "--closed", f"{year}Q4")
+        days = cli.json("credit", "--store", store, "--closed", f"{year}-10-01..{year}-12-31")
+        assert quarter == days
+    past = cli.json("sourced", "--store", store, "--as-of", "2025-06-30")
+    assert past["as_of"] == "2025-07-01T04:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "expected"),
+    [
+        (["credit", "--by", "planet"], 2, "partner, program"),
+        (["credit", "--model", "magic"], 2, "first_touch"),
+        (["credit", "--of", "maybe"], 2, "won"),
+        (["credit", "--as-of", "yesterday"], 2, "2026-06-30"),
+        (["credit", "--as-of", "2026-06-30T10:00"], 2, "offset"),
+        (["credit", "--closed", "2026Q5"], 2, "2026Q2"),
+        (["credit", "--partner", "Nobody Ltd"], 2, "known partners"),
+        (["credit", "--policy", "nowhere.toml"], 2, "nowhere.toml"),
+        (["credit", "--nonsense"], 2, "--nonsense"),
+        (["nonsense"], 2, "nonsense"),
+    ],
+)
+def test_wrong_words_are_answered_with_what_exists(cli, filled, words, code, expected):
+    if words[0] == "credit":
+        words = [*words, "--store", filled]
+    got, out, err = cli(*words)
+    assert (got, out) == (code, "")
+    assert expected in err
+    assert err.startswith("Error: ")
+    assert "Traceback" not in err
+    got, out, err = cli(*words, "--json")
+    document = json.loads(out)["error"]
+    assert got == code
+    assert expected in f"{document['message']} {document['hint']}"
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    from attribution import Store
+    from attribution.testing import fill
+
+    store = Store(tmp_path_factory.mktemp("filled") / "acme")
+    fill(store, 60)
+    return store.path
+
+
+def test_parquet_needs_a_file(cli, filled):
+    code, _, err = cli("credit", "--store", filled, "--format", "parquet")
+    assert (code, "--out" in err) == (2, True)
+
+
+def test_no_store_named_or_none_there(cli, tmp_path, monkeypatch):
+    monkeypatch.delenv("ATTRIBUTION_STORE", raising=False)
+    assert cli("sourced")[0] == 2
+    (tmp_path / "notes.txt").write_text("not a store")
+    code, _, err = cli("sourced", "--store", tmp_path)
+    assert (code, "no store" in err) == (5, True)
+    assert cli("sourced", "--store", tmp_path / "new")[0] == 5
+
+
+def test_missing_and_wrong_credentials_name_the_variable_and_no_secret(cli, org, tmp_path, monkeypatch):
+    monkeypatch.setenv("SALESFORCE_ACCESS_TOKEN", "a-token-that-nobody-gave-out")
+    code, out, err = cli("sync", "--store", tmp_path / "acme")
+    assert (code, out) == (3, "")
+    assert "INVALID_SESSION_ID" in err
+    assert "nobody-gave-out" not in err
+    monkeypatch.delenv("SALESFORCE_ACCESS_TOKEN")
+    code, _, err = cli("sync", "--store", tmp_path / "acme")
+    assert (code, "SALESFORCE_ACCESS_TOKEN" in err) == (2, True)
+    monkeypatch.setenv("SALESFORCE_ACCESS_TOKEN", "x")
+    monkeypatch.setenv("SALESFORCE_INSTANCE_URL", org.url.replace("https", "http"))
+    code, _, err = cli("sync", "--store", tmp_path / "acme")
+    assert (code, "https" in err) == (2, True)
+
+
+def test_a_hidden_required_field_stops_the_sync_and_names_the_permission(cli, org, tmp_path):
+    org.hide_field("Opportunity", "Amount")
+    code, _, err = cli("sync", "--store", tmp_path / "acme")
+    assert code == 2
+    assert "Amount" in err
+    assert "permission set" in err
+    code, out, _ = cli("doctor")
+    assert code == 2
+    assert "blocked" in out
+
+
+def test_doctor_says_what_will_not_be_synced_and_why(cli, org):
+    org.remove_object("ChannelProgramMember")
+    document = cli.json("doctor")
+    verdicts = {each["object"]: each["verdict"] for each in document["objects"]}
+    assert verdicts["ChannelProgramMember"] == "unavailable"
+    assert verdicts["Opportunity"] == "synced"
+    assert document["api_calls_allowed"] == org.quota
+    text = cli("doctor")[1]
+    assert "currency" in text
+
+
+def test_one_object_that_fails_leaves_the_others_and_exits_3(cli, org, tmp_path):
+    org.faults.add("/sobjects/Event/updated", times=1_000, status=503, body=b"<html>")
+    code, out, _ = cli("sync", "--store", tmp_path / "acme", "--json")
+    statuses = {each["object"]: each["status"] for each in json.loads(out)["objects"]}
+    assert code == 3
+    assert statuses["Event"] == "failed"
+    assert statuses["Opportunity"] == "ok"
+    assert cli("sourced", "--store", tmp_path / "acme")[0] == 0
+
+
+def test_demo_equals_the_known_truth(cli, tmp_path):
+    document = cli.json("demo", "--opportunities", 150, "--seed", 3)
+    assert {Decimal(check["difference"]) for check in document["checks"]} == {Decimal(0)}
+    code, out, _ = cli("demo", "--opportunities", 60, "--store", tmp_path / "kept")
+    assert (code, "Beside the known truth" in out) == (0, True)
+    assert cli("credit", "--store", tmp_path / "kept")[0] == 0
+    assert cli("demo", "--store", tmp_path / "kept")[0] == 2
+
+
+def test_demo_of_an_empty_org(cli):
+    assert cli("demo", "--opportunities", 0)[0] == 0
+
+
+def test_the_program_runs_as_a_process_and_survives_a_closed_pipe():
+    ran = subprocess.run(
+        [sys.executable, "-c", "from attribution.cli import main; raise SystemExit(main(['--help']))"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0
+    assert "Traceback" not in ran.stderr
+    assert "demo" in ran.stdout

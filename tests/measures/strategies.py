@@ -1,0 +1,84 @@
+"""Arbitrary deals, on a coarse grid of days so that every boundary is hit."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from hypothesis import strategies as st
+
+from attribution import money
+from attribution.deals import Flag
+from attribution.policy import Policy
+from tests.notation import Path, Touch
+
+DAYS = st.integers(-40, 40).map(lambda half: half / 2)
+AS_OF = 20.0
+ZONE = "America/New_York"
+
+POLICIES = st.builds(
+    Policy,
+    influence_window_days=st.sampled_from([5, 12, 30]),
+    late_days=st.sampled_from([0, 2]),
+    claim_days=st.sampled_from([0, 3]),
+    lead_max_age_days=st.sampled_from([8, 30]),
+    sourcing_window_days=st.sampled_from([2, 5]),
+    sourcing_roles=st.sampled_from([(), ("Referral",)]),
+    void_by=st.sampled_from([("open_opportunity",), ()]),
+    partner_team=st.sampled_from([(), ("005A",)]),
+)
+
+
+@st.composite
+def touches(draw, record: str) -> Touch:
+    flags = sum(flag for flag in (Flag.LINKED, Flag.BY_OWNER) if draw(st.booleans()))
+    flags |= Flag.OWN_ACCOUNT if draw(st.integers(0, 9)) == 0 else 0
+    day = draw(DAYS)
+    return Touch(
+        partner=draw(st.sampled_from(["ann", "bob", "cat"])),
+        day=day,
+        record=record,
+        program=draw(st.sampled_from([None, "resale", "cosell"])),
+        kind=draw(
+            st.sampled_from(["role", "partner_owned", "referral", "handed_over", "meeting", "meeting"])
+        ),
+        strength=draw(st.sampled_from(["strong", "strong", "weak", "weak", "exposure"])),
+        flags=flags,
+        recorded=draw(st.one_of(st.none(), DAYS)),
+        role=draw(st.sampled_from([None, "Referral", "Consultant"])),
+        hosts=draw(st.lists(st.sampled_from(["005A", "005B"]), max_size=2, unique=True)),
+        reach=draw(st.sampled_from([None, None, None, (0, 12), (6, 100)])),
+    )
+
+
+@st.composite
+def paths(draw, max_deals: int = 4, largest: int = 10**12) -> list[Path]:
+    """Deals of one organization: of one currency, some of them on one account."""
+    currency = draw(st.sampled_from(["USD", "JPY", "KWD"]))
+    deals = []
+    for at in range(draw(st.integers(0, max_deals))):
+        created = draw(DAYS)
+        outcome = draw(st.sampled_from(["won", "won", "lost", "open"]))
+        minor = draw(st.one_of(st.none(), st.just(0), st.integers(-largest, largest)))
+        # some close before they are created: implausible rows stay
+        closed = None if outcome == "open" else min(created + draw(st.integers(-2, 40)) / 2, AS_OF)
+        records = [f"{at}r{number}" for number in range(draw(st.integers(0, 6)))]
+        deals.append(
+            Path(
+                id=f"D{at}",
+                created=created,
+                closed=closed,
+                outcome=outcome,
+                amount=None if minor is None else money.major(minor, currency),
+                currency=currency,
+                type=draw(st.sampled_from(["new", "new", "expansion", "renewal", "unclassified"])),
+                account=draw(st.sampled_from([None, "acme", "acme", "globex"])),
+                lead_source=draw(st.sampled_from([None, "Partner", "Web"])),
+                reopened=draw(st.one_of(st.none(), DAYS)) if closed is not None else None,
+                touches=[draw(touches(record)) for record in records],
+            )
+        )
+    return deals
+
+
+def amount(path: Path) -> Decimal:
+    return Decimal(0) if path.amount is None else path.amount

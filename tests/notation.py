@@ -1,0 +1,240 @@
+"""Deals in one line each: ``path("ann@0 bob@3 won@10 100.00 USD")``.
+
+A path is one deal. Its words, in any order:
+
+``ann@3``                   a meeting of partner ann on day 3, counted from 2026-01-01T00:00Z; halves are fine
+``ann/resale:role@3``       the same under program resale, of kind role
+``ann@3+weak+owner``        with facts, separated by ``+``, below
+``won@10`` ``lost@10``      closed on day 10; without either the deal is open
+``created@-5``              created on day -5; default: day 0
+``100.00 USD``              amount and currency; without it the deal is unvalued
+``reopened@7``              the last of two or more open spells begins on day 7
+``type=renewal`` ``account=acme`` ``lead_source=Partner`` ``id=D7`` ``closed_on=12``
+
+Facts of a touchpoint: ``weak``, ``exposure`` (default: strong), ``own`` account, ``self`` deal,
+``unlinked`` (the account rule brought it; default: linked), ``owner`` recorded it, ``recorded=20`` (a day;
+default: when it happened), ``role=Referral``, ``host=005A`` (an internal user took part), ``record=E7``,
+``reach=30..90`` (days of influence window under which it is on this deal).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import numpy as np
+
+from attribution import money
+from attribution.deals import (
+    DAY,
+    DEAL_TYPES,
+    KINDS,
+    NO_DAY,
+    OPEN,
+    OUTCOMES,
+    STRENGTHS,
+    DealColumns,
+    Deals,
+    Flag,
+    Party,
+    Snapshot,
+    Stranded,
+    TouchpointColumns,
+    read_only,
+)
+from attribution.periods import FiscalYear
+from attribution.policy import Policy
+
+DAY_0 = 20_454
+"""2026-01-01, in days since the epoch."""
+_TOUCH = re.compile(
+    r"(?P<partner>\w+)(?:/(?P<program>\w+))?(?::(?P<kind>\w+))?@(?P<day>-?[\d.]+)(?P<facts>(?:\+.+)?)"
+)
+
+
+@dataclass
+class Touch:
+    partner: str
+    day: float
+    record: str
+    program: str | None = None
+    kind: str = "meeting"
+    strength: str = "strong"
+    flags: int = Flag.LINKED
+    recorded: float | None = None
+    role: str | None = None
+    hosts: list[str] = field(default_factory=list)
+    reach: tuple[float, float] | None = None
+
+
+@dataclass
+class Path:
+    id: str
+    created: float = 0
+    closed: float | None = None
+    outcome: str = "open"
+    amount: Decimal | None = None
+    currency: str | None = None
+    type: str = "new"
+    account: str | None = None
+    lead_source: str | None = None
+    reopened: float | None = None
+    closed_on: int | None = None
+    touches: list[Touch] = field(default_factory=list)
+
+
+def instant(day: float) -> int:
+    """Microseconds since the epoch of a day of the notation."""
+    return round((DAY_0 + day) * DAY)
+
+
+def path(
+    *texts: str, as_of: float = 1000, policy: Policy | None = None, zone: str = "UTC", **more: object
+) -> Deals:
+    """Deals of these paths, in one snapshot as of a day; ``more`` are further columns of ``Snapshot``."""
+    return deals_of([parse(text, f"D{at + 1}") for at, text in enumerate(texts)], as_of, policy, zone, **more)
+
+
+def parse(text: str, id: str) -> Path:
+    """One path."""
+    parsed = Path(id)
+    names = {"id", "type", "account", "lead_source"}
+    for word in text.split():
+        name, _, value = word.partition("@")
+        if name in ("won", "lost") and value:
+            parsed.outcome, parsed.closed = name, float(value)
+        elif name in ("created", "reopened") and value:
+            setattr(parsed, name, float(value))
+        elif "@" in word:
+            parsed.touches.append(_touch(word, f"{parsed.id}r{len(parsed.touches)}"))
+        elif word.partition("=")[0] in names:
+            setattr(parsed, word.partition("=")[0], word.partition("=")[2].replace("_", " "))
+        elif word.startswith("closed_on="):
+            parsed.closed_on = int(word.partition("=")[2])
+        elif re.fullmatch(r"-?[\d.]+", word):
+            parsed.amount = Decimal(word)
+        elif re.fullmatch(r"[A-Z]{3}", word):
+            parsed.currency = word
+        else:
+            raise ValueError(f"{word!r} is no word of a path")
+    return parsed
+
+
+def _touch(word: str, record: str) -> Touch:
+    match = _TOUCH.fullmatch(word)
+    if match is None or (match["kind"] or "meeting") not in KINDS:
+        raise ValueError(f"{word!r} is no touchpoint")
+    touch = Touch(match["partner"], float(match["day"]), record, match["program"], match["kind"] or "meeting")
+    for fact in filter(None, match["facts"].split("+")):
+        name, _, value = fact.partition("=")
+        if name in STRENGTHS:
+            touch.strength = name
+        elif name == "own":
+            touch.flags |= Flag.OWN_ACCOUNT
+        elif name == "self":
+            touch.flags |= Flag.SELF_DEAL
+        elif name == "owner":
+            touch.flags |= Flag.BY_OWNER
+        elif name == "unlinked":
+            touch.flags &= ~Flag.LINKED
+        elif name == "recorded":
+            touch.recorded = float(value)
+        elif name == "host":
+            touch.hosts.append(value)
+        elif name == "reach":
+            low, high = value.split("..")
+            touch.reach = (float(low), float(high))
+        elif name in ("role", "record"):
+            setattr(touch, name, value)
+        else:
+            raise ValueError(f"{fact!r} is no fact of a touchpoint")
+    return touch
+
+
+def _codes(names: Iterable[str | None]) -> dict[str, int]:
+    return {name: code for code, name in enumerate(sorted({name for name in names if name is not None}))}
+
+
+def deals_of(
+    paths: list[Path], as_of: float = 1000, policy: Policy | None = None, zone: str = "UTC", **more: object
+) -> Deals:
+    """Deals of parsed paths, whatever their order."""
+    paths = sorted(paths, key=lambda deal: deal.id.encode())
+    currency = next((deal.currency for deal in paths if deal.currency), "USD")
+    unit = 10 ** money.digits(currency)
+    touched = [
+        (at, touch)
+        for at, deal in enumerate(paths)
+        for touch in sorted(
+            deal.touches, key=lambda t: (instant(t.day), f"Event:{t.record}:{t.partner}".encode())
+        )
+    ]
+    touches = [touch for _, touch in touched]
+    partners, programs = _codes(t.partner for t in touches), _codes(t.program for t in touches)
+    roles, hosts = _codes(t.role for t in touches), _codes(host for t in touches for host in t.hosts)
+    accounts, lead_sources = _codes(d.account for d in paths), _codes(d.lead_source for d in paths)
+
+    def closed_on(deal: Path) -> int:
+        day = deal.closed_on if deal.closed_on is not None else deal.closed
+        return NO_DAY if day is None else DAY_0 + int(day // 1)
+
+    def array(values: Iterable[object], dtype: str) -> np.ndarray:
+        return np.array(list(values), dtype=dtype)
+
+    deals = DealColumns(
+        id=array((deal.id for deal in paths), "S18"),
+        created_at=array((instant(deal.created) for deal in paths), "i8"),
+        closed_at=array((OPEN if deal.closed is None else instant(deal.closed) for deal in paths), "i8"),
+        outcome=array((OUTCOMES.index(deal.outcome) for deal in paths), "i1"),
+        closed_on=array(map(closed_on, paths), "i4"),
+        amount=array((0 if deal.amount is None else int(deal.amount * unit) for deal in paths), "i8"),
+        valued=array((deal.amount is not None for deal in paths), "?"),
+        deal_type=array((DEAL_TYPES.index(deal.type) for deal in paths), "i1"),
+        account=array((accounts.get(deal.account or "", -1) for deal in paths), "i4"),
+        last_open_spell_at=array((OPEN if d.reopened is None else instant(d.reopened) for d in paths), "i8"),
+        lead_source=array((lead_sources.get(deal.lead_source or "", -1) for deal in paths), "i2"),
+        close_before_creation=array((d.closed is not None and d.closed < d.created for d in paths), "?"),
+        approximate=np.zeros(len(paths), dtype="?"),
+    )
+    reached = [(at, touch.reach) for at, touch in enumerate(touches) if touch.reach is not None]
+    hosted = [(at, hosts[host]) for at, touch in enumerate(touches) for host in touch.hosts]
+    touchpoints = TouchpointColumns(
+        offsets=np.searchsorted(array((at for at, _ in touched), "i8"), np.arange(len(paths) + 1)),
+        occurred_at=array((instant(t.day) for t in touches), "i8"),
+        partner=array((partners[t.partner] for t in touches), "i4"),
+        program=array((programs.get(t.program or "", -1) for t in touches), "i2"),
+        kind=array((KINDS.index(t.kind) for t in touches), "i1"),
+        flags=array((t.flags | STRENGTHS.index(t.strength) for t in touches), "u1"),
+        recorded_at=array((instant(t.day if t.recorded is None else t.recorded) for t in touches), "i8"),
+        object=array((0 for _ in touches), "i1"),
+        record=array((t.record for t in touches), "S18"),
+        role=array((roles.get(t.role or "", -1) for t in touches), "i2"),
+        reached=array((at for at, _ in reached), "i8"),
+        reach_from=array((round(low * DAY) for _, (low, _) in reached), "i8"),
+        reach_below=array((round(high * DAY) for _, (_, high) in reached), "i8"),
+        hosted=array((at for at, _ in hosted), "i8"),
+        host=array((code for _, code in hosted), "i4"),
+    )
+    nothing = array((), "i8")
+    columns: dict[str, object] = {
+        "deals": read_only(deals),
+        "touchpoints": read_only(touchpoints),
+        "stranded": Stranded(array((), "S18"), nothing, array((), "i4"), array((), "i1"), array((), "?")),
+        "names": tuple(deal.id for deal in paths),
+        "partners": tuple(Party(f"{name}-id", name) for name in partners),
+        "programs": tuple(Party(f"{name}-id", name) for name in programs),
+        "objects": ("Event",),
+        "roles": tuple(roles),
+        "lead_sources": tuple(lead_sources),
+        "hosts": tuple(hosts),
+        "as_of": instant(as_of),
+        "known_at": None,
+        "currency": currency,
+        "zone": zone,
+        "fiscal": FiscalYear(),
+        "mapping_hash": "0" * 16,
+        **more,
+    }
+    return Deals(Snapshot(**columns), policy or Policy())  # type: ignore[arg-type] # columns are typed above

@@ -1,0 +1,51 @@
+"""A mirror in memory: what deriving reads, without a store and without a wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
+
+import polars as pl
+
+INSTANT = pl.Datetime("us", "UTC")
+_TYPES = {bool: pl.Boolean, int: pl.Int64, Decimal: pl.Decimal(38, 18), datetime: INSTANT, date: pl.Date}
+
+
+class MemoryRecords:
+    """Records of a CRM, by object, each list of rows read at one instant; later reads are later versions."""
+
+    def __init__(self, *reads: tuple[datetime, Mapping[str, Sequence[Mapping[str, object]]]]) -> None:
+        self._versions: dict[str, pl.DataFrame] = {}
+        for read_at, records in reads:
+            for name, rows in records.items():
+                frame = _frame(rows, read_at)
+                earlier = self._versions.get(name)
+                self._versions[name] = (
+                    frame if earlier is None else pl.concat([earlier, frame], how="diagonal_relaxed")
+                )
+
+    def versions(self, object: str) -> pl.LazyFrame | None:
+        found = self._versions.get(object)
+        return None if found is None else found.lazy()
+
+    def newest(self, object: str) -> pl.LazyFrame | None:
+        found = self.versions(object)
+        return (
+            None if found is None else found.sort("_synced_at").unique("Id", keep="last", maintain_order=True)
+        )
+
+
+def _frame(rows: Sequence[Mapping[str, object]], read_at: datetime) -> pl.DataFrame:
+    names = list(dict.fromkeys(name for row in rows for name in row)) or ["Id"]
+    schema = {name: _type(rows, name) for name in names}
+    frame = pl.DataFrame(
+        {name: [row.get(name) for row in rows] for name in names}, schema=schema, strict=False
+    )
+    deleted = pl.col("IsDeleted") if "IsDeleted" in names else pl.lit(value=False)
+    return frame.with_columns(_deleted=deleted, _synced_at=pl.lit(read_at, INSTANT))
+
+
+def _type(rows: Sequence[Mapping[str, object]], name: str) -> pl.DataType | type[pl.DataType]:
+    value = next((row[name] for row in rows if row.get(name) is not None), None)
+    return _TYPES.get(type(value), pl.String)

@@ -1,0 +1,141 @@
+"""Text to typed columns: one reading of REST's and of Bulk's spelling, and a reason for what has none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import polars as pl
+import pytest
+
+from attribution.sync.rows import column_types, typed
+from attribution.sync.source import FieldDescription, ObjectDescription, ObjectSummary
+
+ID = "00Q000000000001AAA"
+OBJECTS = {
+    name: ObjectSummary(name, prefix, is_queryable=True)
+    for name, prefix in {"Lead": "00Q", "Account": "001", "Opportunity": "006", "History": None}.items()
+}
+FIELDS = [
+    FieldDescription("Id", "id"),
+    FieldDescription("AccountId", "reference", ("Account",)),
+    FieldDescription("WhoId", "reference", ("Contact", "Lead")),
+    FieldDescription("HistoryId", "reference", ("History",)),
+    FieldDescription("Amount", "currency"),
+    FieldDescription("Rank", "int"),
+    FieldDescription("IsWon", "boolean"),
+    FieldDescription("CloseDate", "date"),
+    FieldDescription("CreatedDate", "datetime"),
+    FieldDescription("Name", "string"),
+]
+
+
+def described(object: str) -> ObjectDescription:
+    return ObjectDescription(object, {field.name: field for field in FIELDS}, is_replicateable=True)
+
+
+def page(field: str, *values: str | None, id: str = ID) -> pl.DataFrame:
+    schema = {"Id": pl.String(), field: pl.String()}
+    return pl.DataFrame({"Id": [id] * len(values), field: values}, schema=schema)
+
+
+def read(field: str, *values: str | None) -> list[object]:
+    result = typed(page(field, *values), described("Lead"), OBJECTS)
+    assert result.rejected == ()
+    return result.rows[field].to_list()
+
+
+def test_instants_of_rest_and_of_bulk_are_the_same() -> None:
+    spellings = ["2015-06-25T21:54:38.123+0000", "2015-06-25T21:54:38.123Z", "2015-06-25T23:54:38.123+0200"]
+    assert set(read("CreatedDate", *spellings)) == {datetime(2015, 6, 25, 21, 54, 38, 123000, UTC)}
+    assert read("CreatedDate", "2015-06-25T21:54:38Z") == [datetime(2015, 6, 25, 21, 54, 38, 0, UTC)]
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("9.12260031E8", "912260031"),
+        ("0.1", "0.1"),
+        ("-0.00", "0"),
+        ("1234567.891", "1234567.891"),
+        ("1e-3", "0.001"),
+        ("12345678901234567.89", "12345678901234567.89"),
+    ],
+)
+def test_numbers_are_exact(text: str, number: str) -> None:
+    assert read("Amount", text) == [Decimal(number)]
+
+
+def test_whole_numbers_flags_and_dates() -> None:
+    assert read("Rank", "7", "-7", "1.0E3", "9007199254740993") == [7, -7, 1000, 9007199254740993]
+    assert read("IsWon", "true", "false", "TRUE") == [True, False, True]
+    assert read("CloseDate", "2026-02-28", "0001-01-01") == [date(2026, 2, 28), date(1, 1, 1)]
+
+
+def test_text_is_left_alone() -> None:
+    texts = ["NA", "None", "null", "0012", "8.2158e+17", "a\x00b", ' "q"\r\n,', "😀", " "]
+    assert read("Name", *texts) == texts
+
+
+@pytest.mark.parametrize("field", [field.name for field in FIELDS if field.name != "Id"])
+def test_nothing_is_null_in_every_type(field: str) -> None:
+    assert read(field, "", None) == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("Amount", "1,5", "Amount: '1,5' is no currency"),
+        ("Amount", "NaN", "Amount: 'NaN' is no currency"),
+        ("Amount", "1E30", "Amount: '1E30' is no currency"),
+        ("Rank", "1.5", "Rank: '1.5' is no int"),
+        ("IsWon", "yes", "IsWon: 'yes' is no boolean"),
+        ("CloseDate", "2026-02-30", "CloseDate: '2026-02-30' is no date"),
+        ("CreatedDate", "yesterday", "CreatedDate: 'yesterday' is no datetime"),
+        (
+            "AccountId",
+            "00q000000000001AAA",
+            "AccountId: '00q000000000001AAA' is an id of another object: it does not begin with 001",
+        ),
+    ],
+)
+def test_what_cannot_be_read_has_a_reason(field: str, value: str, reason: str) -> None:
+    result = typed(page(field, value, None), described("Lead"), OBJECTS)
+    assert [(each.object, each.id, each.reason) for each in result.rejected] == [("Lead", ID, reason)]
+    assert result.rows.height == 1
+
+
+def test_ids_are_not_judged_where_the_prefix_is_unknown_or_the_lookup_polymorphic() -> None:
+    assert read("WhoId", "anything") == ["anything"]
+    assert read("HistoryId", "anything") == ["anything"]
+
+
+@pytest.mark.parametrize("own", ["", None, "00Q1", "001000000000001AAA", "00Q00000000000!AAA"])
+def test_a_row_without_a_readable_id_of_its_object_is_only_reported(own: str | None) -> None:
+    for name in ("Lead", "Opportunity"):
+        text = pl.DataFrame({"Id": [own], "Name": ["x"]}, schema={"Id": pl.String(), "Name": pl.String()})
+        result = typed(text, described(name), OBJECTS)
+        assert result.rows.is_empty()
+        assert [each.id for each in result.rejected] == [own or None]
+
+
+def test_an_opportunity_stays_without_the_field_that_cannot_be_read() -> None:
+    text = page("Amount", "ten", "10", id="006000000000001AAA").with_columns(pl.lit("x").alias("AccountId"))
+    result = typed(text, described("Opportunity"), OBJECTS)
+    assert result.rows.rows() == [
+        ("006000000000001AAA", None, None),
+        ("006000000000001AAA", Decimal(10), None),
+    ]
+    assert [each.reason.count(";") for each in result.rejected] == [1, 0]
+
+
+def test_a_long_unreadable_value_is_not_repeated_whole() -> None:
+    result = typed(page("Amount", "x" * 10_000), described("Lead"), OBJECTS)
+    assert len(result.rejected[0].reason) < 100
+
+
+@pytest.mark.parametrize("values", [(), ("1",)])
+def test_types_are_the_same_however_many_rows_there_are(values: Sequence[str]) -> None:
+    result = typed(page("Rank", *values), described("Lead"), OBJECTS)
+    assert dict(result.rows.schema) == column_types(described("Lead"), ("Id", "Rank"))

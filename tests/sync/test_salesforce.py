@@ -1,0 +1,418 @@
+"""Salesforce over the real wire, with everything the wire can do to an answer."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from attribution.errors import CrmError, RefusedError, StoppedEarly, TransientCrmError, UsageError
+from attribution.sync.salesforce import Salesforce
+from attribution.sync.watermark import Window
+from attribution.testing import Org
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+WHOLE = Window(None, NOON + timedelta(hours=1))
+
+
+@pytest.fixture
+def org(monkeypatch: pytest.MonkeyPatch) -> Iterator[Org]:
+    for name in ("INSTANCE_URL", "ACCESS_TOKEN", "CLIENT_ID", "CLIENT_SECRET", "DOMAIN", "LOGIN_URL"):
+        monkeypatch.delenv(f"SALESFORCE_{name}", raising=False)
+    with Org(now=NOON) as org:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", org.ca_bundle)
+        yield org
+    org.close()
+
+
+def connect(org: Org, waits: list[float] | None = None, **options: Any) -> Salesforce:
+    waits = [] if waits is None else waits
+    login = {"access_token": org.token} if "client_id" not in options else {}
+    where = {"instance_url": org.url} if login else {"login_url": org.url}
+    return Salesforce(**where, **login, retry_base_seconds=0, sleep=waits.append, **options)
+
+
+def names(salesforce: Salesforce, folder: Path, window: Window = WHOLE) -> list[str]:
+    pages = salesforce.read(
+        "Account",
+        ("Id", "Name", "SystemModstamp"),
+        window,
+        cursor="SystemModstamp",
+        staging=folder,
+        progress=lambda rows, total: None,
+    )
+    frames = list(pages)
+    return sorted(pl.concat(frames)["Name"]) if frames else []
+
+
+def load(org: Org, count: int) -> list[str]:
+    org.load({"Account": [{"Name": f"{n:05}"} for n in range(count)]})
+    org.advance(timedelta(minutes=30))
+    return [f"{n:05}" for n in range(count)]
+
+
+FAULTS: dict[str, Callable[[Org, str], None]] = {
+    "503": lambda org, path: org.faults.unavailable(path, times=2),
+    "html": lambda org, path: org.faults.html(path, times=2),
+    "429": lambda org, path: org.faults.too_many_requests(path, retry_after=9),
+    "reset": lambda org, path: org.faults.reset(path, times=2),
+    "cut": lambda org, path: org.faults.truncated(path, keep=60, times=2),
+    "empty": lambda org, path: org.faults.add(path, status=200, body=b""),
+    "other document": lambda org, path: org.faults.add(path, status=200, body={"hello": "world"}),
+    "list": lambda org, path: org.faults.add(path, status=200, body=[1, 2]),
+    "420": lambda org, path: org.faults.html(path, status=420),
+    "406": lambda org, path: org.faults.add(path, status=406),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("path", ["/queryAll$", "/queryAll/", "/query/"])
+def test_reading_by_rest_survives_what_passes(org: Org, tmp_path: Path, fault: str, path: str) -> None:
+    expected = load(org, 2_500)
+    FAULTS[fault](org, path)
+    waits: list[float] = []
+    assert names(connect(org, waits), tmp_path) == expected
+    assert (9.0 in waits) == (fault == "429" and org.faults.pending == 0)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("path", ["/jobs/query$", "/jobs/query/[^/]*$", "/results$"])
+def test_reading_in_bulk_survives_what_passes(org: Org, tmp_path: Path, fault: str, path: str) -> None:
+    expected = load(org, 5_001)
+    FAULTS[fault](org, path)
+    assert names(connect(org), tmp_path) == expected
+    assert org.faults.pending == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def csv(*lines: str, rows: int, locator: str = "null") -> dict[str, Any]:
+    return {
+        "status": 200,
+        "body": "\n".join(lines),
+        "headers": {
+            "Sforce-NumberOfRecords": str(rows),
+            "Sforce-Locator": locator,
+            "Content-Type": "text/csv",
+        },
+    }
+
+
+HEADER = '"Name","SystemModstamp","Id"'
+ROW = '"x","2026-06-01T12:00:00.000Z","001Ab0000000001IAA"'
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        csv(HEADER, ROW, "", rows=2),
+        csv(HEADER, ROW, rows=1),
+        csv(HEADER, '"x","2026-06-01T12:00:00.000Z"', "", rows=1),
+        csv(HEADER, f'{ROW},"y"', "", rows=1),
+        csv('"Name","Id","SystemModstamp"', ROW, "", rows=1),
+        csv('"Name","SystemModstamp","Id","Id"', f"{ROW},1", "", rows=1),
+        csv(HEADER, '"x","2026', "", rows=1),
+        csv("", rows=0),
+        {"status": 200, "body": f"{HEADER}\n{ROW}\n"},
+    ],
+    ids=["count", "newline", "short", "long", "order", "twice", "quote", "nothing", "unnumbered"],
+)
+def test_a_bulk_page_that_cannot_be_whole_is_asked_for_again(
+    org: Org, tmp_path: Path, page: dict[str, Any]
+) -> None:
+    expected = load(org, 5_001)
+    org.faults.add("/results$", **page)
+    assert names(connect(org), tmp_path) == expected
+    org.faults.add("/results$", times=None, **page)
+    with pytest.raises(TransientCrmError, match="garbled answer"):
+        names(connect(org), tmp_path)
+
+
+def test_a_bulk_job_whose_pages_do_not_add_up_is_an_error(org: Org, tmp_path: Path) -> None:
+    load(org, 5_001)
+    org.faults.add("/results$", times=None, **csv(HEADER, ROW, "", rows=1))
+    with pytest.raises(TransientCrmError, match="a bulk job of 5001 rows delivered 1"):
+        names(connect(org), tmp_path)
+    org.faults.clear()
+    org.faults.add("/results$", times=None, **csv(HEADER, ROW, "", rows=1, locator="MTAw"))
+    with pytest.raises(TransientCrmError, match="in circles"):
+        names(connect(org), tmp_path)
+
+
+def test_a_job_that_fails_or_is_refused_is_read_by_rest(org: Org, tmp_path: Path) -> None:
+    expected = load(org, 5_001)
+    org.faults.error("/jobs/query$", 400, "INVALIDENTITY", "Account is not supported by the Bulk API")
+    assert names(connect(org), tmp_path) == expected
+    failed = {"id": "750000000000001AAA", "state": "Failed", "errorMessage": "InternalServerError"}
+    org.faults.add("/jobs/query/[^/]*$", status=200, body=failed)
+    assert names(connect(org), tmp_path) == expected
+
+
+def test_a_quota_never_switches_the_way_of_reading(org: Org, tmp_path: Path) -> None:
+    load(org, 5_001)
+    org.faults.quota_exceeded("/jobs/query$")
+    before = len(org.requests)
+    with pytest.raises(StoppedEarly, match="REQUEST_LIMIT_EXCEEDED: TotalRequests Limit exceeded"):
+        names(connect(org), tmp_path)
+    assert [call.status for call in org.requests[before:]] == [200, 403]
+
+
+def test_pages_whose_cursor_is_gone_are_read_anew(org: Org, tmp_path: Path) -> None:
+    expected = load(org, 2_500)
+    org.faults.error("-2000$", 400, "INVALID_QUERY_LOCATOR", "invalid query locator")
+    assert names(connect(org), tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        ({"totalSize": 7, "done": True, "records": []}, "a query of 7 rows delivered"),
+        ({"totalSize": 7, "done": False, "records": []}, "in circles"),
+        (
+            {
+                "totalSize": 9,
+                "done": False,
+                "records": [],
+                "nextRecordsUrl": "/services/data/v59.0/query/01g",
+            },
+            "in circles",
+        ),
+        (
+            {"totalSize": 9, "done": False, "records": [], "nextRecordsUrl": "https://elsewhere.example/x"},
+            "garbled",
+        ),
+        ({"totalSize": 1, "done": True, "records": [{"Id": "001"}]}, "a record without 'Name'"),
+        (
+            {"totalSize": 1, "done": True, "records": [{"Id": "1", "Name": {}, "SystemModstamp": None}]},
+            "garbled",
+        ),
+    ],
+)
+def test_pages_that_cannot_be_whole_are_refused(
+    org: Org, tmp_path: Path, page: dict[str, Any], message: str
+) -> None:
+    load(org, 3)
+    org.faults.add("/quer", skip=1, times=None, status=200, body=page)
+    with pytest.raises(TransientCrmError, match=message):
+        names(connect(org), tmp_path)
+
+
+def test_half_a_surrogate_pair_does_not_stop_the_sync(org: Org, tmp_path: Path) -> None:
+    load(org, 1)
+    record = {"Id": "001Ab0000000001IAA", "Name": "\ud83d!", "SystemModstamp": None}
+    org.faults.add("/queryAll", skip=1, status=200, body={"totalSize": 1, "done": True, "records": [record]})
+    assert names(connect(org), tmp_path) == ["?!"]
+
+
+def test_a_slow_count_leads_to_bulk(org: Org, tmp_path: Path) -> None:
+    expected = load(org, 3)
+    org.faults.error("/queryAll", 400, "QUERY_TIMEOUT", "Your query request was running for too long.")
+    assert names(connect(org), tmp_path) == expected
+    assert any("/jobs/query" in call.path for call in org.requests)
+
+
+def test_the_window_is_half_open(org: Org, tmp_path: Path) -> None:
+    org.insert("Account", [{"Name": "early"}])
+    org.advance(timedelta(hours=1))
+    org.insert("Account", [{"Name": "late"}])
+    assert names(connect(org), tmp_path, Window(NOON, NOON + timedelta(hours=1))) == ["early"]
+    assert names(connect(org), tmp_path, Window(NOON + timedelta(milliseconds=1), NOON)) == []
+
+
+def test_too_many_changes_for_one_answer_shorten_the_question(org: Org) -> None:
+    org.faults.error("/updated", 400, "EXCEEDED_ID_LIMIT", "too many ids")
+    org.now = NOON + timedelta(minutes=30)
+    assert connect(org).covered_until("Account", NOON, org.now) == NOON + timedelta(minutes=30)
+    assert org.faults.pending == 0
+
+
+def test_waits_grow_with_jitter_and_end(org: Org, tmp_path: Path) -> None:
+    waits: list[float] = []
+    salesforce = Salesforce(
+        instance_url=org.url, access_token=org.token, retry_base_seconds=0.5, sleep=waits.append
+    )
+    org.faults.unavailable("", times=None)
+    with pytest.raises(TransientCrmError, match=r"HTTP 503 \(GET /services/data/v59.0/sobjects\)"):
+        salesforce.objects()
+    assert len(waits) == 5
+    assert all(0 <= wait <= 0.5 * 2**turn for turn, wait in enumerate(waits, start=1))
+    assert salesforce.api_calls == len(org.requests) == 6
+
+
+def test_a_given_token_that_expired_is_told_once(org: Org) -> None:
+    salesforce = connect(org)
+    org.expire_sessions()
+    with pytest.raises(RefusedError, match="INVALID_SESSION_ID: Session expired or invalid"):
+        salesforce.objects()
+    assert len(org.requests) == 1
+
+
+def test_a_login_is_renewed_once_per_request(org: Org) -> None:
+    salesforce = connect(org, client_id=org.client_id, client_secret=org.client_secret)
+    assert "Account" in salesforce.objects()
+    org.expire_sessions()
+    assert "Account" in salesforce.objects()
+    org.faults.expired_session("/sobjects", times=None)
+    before = len(org.requests)
+    with pytest.raises(RefusedError, match="INVALID_SESSION_ID"):
+        salesforce.objects()
+    assert len(org.requests) - before == 3
+
+
+def test_rejected_credentials_are_never_sent_again(org: Org) -> None:
+    salesforce = connect(org, client_id=org.client_id, client_secret="not the secret")
+    for _ in range(2):
+        with pytest.raises(RefusedError, match=r"Salesforce: invalid_client.*\(logging in\)"):
+            salesforce.objects()
+    assert len(org.requests) == 1
+
+
+def test_a_login_survives_what_passes(org: Org) -> None:
+    org.faults.unavailable("/oauth2/token")
+    org.faults.html("/oauth2/token")
+    org.faults.reset("/oauth2/token")
+    org.faults.add("/oauth2/token", status=200, body={"hello": "world"})
+    salesforce = connect(org, client_id=org.client_id, client_secret=org.client_secret)
+    assert salesforce.organization_id == org.id
+    assert org.faults.pending == 0
+
+
+def test_jwt_bearer(org: Org, tmp_path: Path) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    public = key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
+    org.trust(public.decode())
+    file = tmp_path / "key.pem"
+    file.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    options = {"client_id": org.client_id, "username": "integration@example.com"}
+    assert connect(org, private_key_file=file, **options).organization_id == org.id
+    file.write_text("no key")
+    with pytest.raises(UsageError, match="SALESFORCE_PRIVATE_KEY_FILE holds no RSA private key"):
+        connect(org, private_key_file=file, **options).objects()
+    with pytest.raises(UsageError, match="SALESFORCE_PRIVATE_KEY_FILE cannot be read"):
+        connect(org, private_key_file=tmp_path / "none", **options)
+
+
+def test_an_untrusted_certificate_is_told_at_once(org: Org, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    with pytest.raises(RefusedError, match="TLS: the certificate is not trusted; REQUESTS_CA_BUNDLE"):
+        connect(org).objects()
+
+
+def test_nobody_there() -> None:
+    salesforce = Salesforce(
+        instance_url="https://localhost:1", access_token="a token", retry_base_seconds=0, sleep=lambda _: None
+    )
+    with pytest.raises(TransientCrmError, match="no complete answer"):
+        salesforce.objects()
+
+
+def test_secrets_are_shown_nowhere(org: Org) -> None:
+    salesforce = connect(org)
+    assert repr(salesforce) == f"Salesforce('{org.url.removeprefix('https://')}')"
+    org.faults.error("", 400, "MALFORMED_QUERY", f"you sent {org.token}")
+    with pytest.raises(CrmError) as failed:
+        salesforce.objects()
+    assert org.token not in str(failed.value)
+    assert "you sent ***" in str(failed.value)
+    told = "".join(traceback.format_exception(failed.value.__cause__))
+    assert org.client_secret not in told
+
+
+def test_usage_and_limits(org: Org) -> None:
+    salesforce = connect(org)
+    assert salesforce.daily_usage is None
+    assert int(salesforce.limits()["DailyApiRequests"]["Max"]) == org.quota
+    assert salesforce.daily_usage == (1, org.quota)
+
+
+def test_the_servers_clock_is_that_of_its_latest_answer(org: Org) -> None:
+    salesforce = connect(org)
+    assert salesforce.server_time == NOON
+    org.advance(timedelta(hours=1))
+    assert salesforce.server_time == NOON
+    salesforce.objects()
+    assert salesforce.server_time == NOON + timedelta(hours=1)
+
+
+VARIABLES = (
+    *("INSTANCE_URL", "ACCESS_TOKEN", "DOMAIN", "LOGIN_URL", "CLIENT_ID", "CLIENT_SECRET", "USERNAME"),
+    *("PRIVATE_KEY_FILE", "PASSWORD", "SECURITY_TOKEN", "API_VERSION"),
+)
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({}, "SALESFORCE_INSTANCE_URL and SALESFORCE_ACCESS_TOKEN are not set"),
+        ({"INSTANCE_URL": "https://x.my.salesforce.com"}, "SALESFORCE_ACCESS_TOKEN is not set"),
+        ({"INSTANCE_URL": "https://x.my.salesforce.com", "ACCESS_TOKEN": ""}, "SALESFORCE_ACCESS_TOKEN is"),
+        ({"ACCESS_TOKEN": "hush"}, "SALESFORCE_INSTANCE_URL is not set"),
+        (
+            {"INSTANCE_URL": "http://x.my.salesforce.com", "ACCESS_TOKEN": "hush"},
+            "INSTANCE_URL begins with http",
+        ),
+        ({"INSTANCE_URL": "https://", "ACCESS_TOKEN": "hush"}, "SALESFORCE_INSTANCE_URL is no address"),
+        (
+            {"INSTANCE_URL": "https://u:p@x.com", "ACCESS_TOKEN": "hush"},
+            "SALESFORCE_INSTANCE_URL is no address",
+        ),
+        ({"CLIENT_ID": "x", "CLIENT_SECRET": "hush"}, "SALESFORCE_DOMAIN is not set"),
+        ({"CLIENT_ID": "x", "DOMAIN": "acme.my"}, "SALESFORCE_CLIENT_SECRET is not set"),
+        ({"CLIENT_SECRET": "hush", "DOMAIN": "acme.my"}, "SALESFORCE_CLIENT_ID is not set"),
+        (
+            {"CLIENT_ID": "x", "CLIENT_SECRET": "hush", "LOGIN_URL": "http://x.com"},
+            "SALESFORCE_LOGIN_URL begins",
+        ),
+        ({"CLIENT_ID": "x", "PRIVATE_KEY_FILE": "key.pem"}, "SALESFORCE_USERNAME is not set"),
+        ({"USERNAME": "x", "PASSWORD": "hush"}, "SALESFORCE_SECURITY_TOKEN is not set"),
+        ({"ACCESS_TOKEN": "hush", "API_VERSION": "v59"}, "SALESFORCE_API_VERSION is 'v59'"),
+        (
+            {"USERNAME": "x", "PASSWORD": "hush", "SECURITY_TOKEN": "hush", "API_VERSION": "65.0"},
+            "SALESFORCE_API_VERSION 65.0 has no login with password",
+        ),
+    ],
+)
+def test_what_is_missing_or_wrong_is_named(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
+) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(f"SALESFORCE_{name}", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(f"SALESFORCE_{name}", value)
+    with pytest.raises(UsageError, match=message) as refused:
+        Salesforce.from_env()
+    assert "hush" not in f"{refused.value} {refused.value.hint}"
+
+
+def test_a_number_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTRIBUTION_RETRY_BASE_SECONDS", "quick")
+    with pytest.raises(UsageError, match="ATTRIBUTION_RETRY_BASE_SECONDS: Input should be a valid number"):
+        Salesforce.from_env()
+
+
+@pytest.mark.parametrize(
+    ("domain", "host"),
+    [
+        ("acme.my", "acme.my.salesforce.com"),
+        ("acme", "acme.my.salesforce.com"),
+        ("acme--uat.sandbox", "acme--uat.sandbox.my.salesforce.com"),
+        ("test", "test.salesforce.com"),
+        ("https://acme.my.salesforce.com/", "acme.my.salesforce.com"),
+        ("acme.my.salesforce.com", "acme.my.salesforce.com"),
+    ],
+)
+def test_where_a_login_happens(domain: str, host: str) -> None:
+    salesforce = Salesforce(domain=domain, client_id="x", client_secret="y")
+    assert repr(salesforce) == f"Salesforce('{host}')"
+
+
+def test_the_old_login_warns() -> None:
+    with pytest.warns(FutureWarning, match="Salesforce retires this login in 2027"):
+        Salesforce(username="x", password="y", security_token="z")

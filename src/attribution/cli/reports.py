@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -67,56 +68,42 @@ FormatOf = Annotated[Format, typer.Option("--format", help="How to write the tab
 Out = Annotated[Path | None, typer.Option(help="File to write to instead of stdout.", show_default=False)]
 
 
-def sourced(
-    by: By = "partner",
-    partner: Partners = None,
-    program: Programs = None,
-    closed: Closed = None,
-    of: Of = "won",
-    as_of: AsOf = None,
-    known_at: KnownAt = None,
-    store: StorePath = None,
-    mapping: MappingFile = None,
-    policy: PolicyFile = None,
-    format: FormatOf = Format.table,
-    as_json: AsJson = False,
-    out: Out = None,
-    debug: Debug = False,
-) -> None:
-    """Who brought the deals in: at most one partner per deal, so the rows add up."""
-    from attribution.measures.claims import sourced as measure
+def _claims(name: str, text: str) -> Callable[..., None]:
+    """The command of a claim: sourced and influenced differ by nothing but their measure."""
 
-    deals = _deals(store, mapping, policy, as_of, known_at).where(
-        closed=closed, partner=partner, program=program
-    )
-    table = measure(deals, of=of).by(*_columns(by), partner=partner, program=program)
-    _write(table, Format.json if as_json else format, out)
+    def command(
+        by: By = "partner",
+        partner: Partners = None,
+        program: Programs = None,
+        closed: Closed = None,
+        of: Of = "won",
+        as_of: AsOf = None,
+        known_at: KnownAt = None,
+        store: StorePath = None,
+        mapping: MappingFile = None,
+        policy: PolicyFile = None,
+        format: FormatOf = Format.table,
+        as_json: AsJson = False,
+        out: Out = None,
+        debug: Debug = False,
+    ) -> None:
+        from attribution.measures import claims
+
+        measure = {"sourced": claims.sourced, "influenced": claims.influenced}[name]
+        deals = _deals(store, mapping, policy, as_of, known_at)
+        deals = deals.where(closed=closed, partner=partner, program=program)
+        table = measure(deals, of=of).by(*_columns(by), partner=partner, program=program)
+        _write(table, Format.json if as_json else format, out)
+
+    command.__name__, command.__doc__ = name, text
+    return command
 
 
-def influenced(
-    by: By = "partner",
-    partner: Partners = None,
-    program: Programs = None,
-    closed: Closed = None,
-    of: Of = "won",
-    as_of: AsOf = None,
-    known_at: KnownAt = None,
-    store: StorePath = None,
-    mapping: MappingFile = None,
-    policy: PolicyFile = None,
-    format: FormatOf = Format.table,
-    as_json: AsJson = False,
-    out: Out = None,
-    debug: Debug = False,
-) -> None:
-    """Who took part in deals they did not source: the full amount to each, so the rows do NOT add up."""
-    from attribution.measures.claims import influenced as measure
-
-    deals = _deals(store, mapping, policy, as_of, known_at).where(
-        closed=closed, partner=partner, program=program
-    )
-    table = measure(deals, of=of).by(*_columns(by), partner=partner, program=program)
-    _write(table, Format.json if as_json else format, out)
+sourced = _claims("sourced", "Who brought the deals in: at most one partner per deal, so the rows add up.")
+influenced = _claims(
+    "influenced",
+    "Who took part in deals they did not source: the full amount to each, so rows do NOT add up.",
+)
 
 
 def credit(

@@ -307,9 +307,8 @@ def _source(deals: Deals) -> tuple[Ints, Bools, Bools, Codes]:
     np.maximum.at(greatest, deal, partner)
     contested = smallest < greatest
 
-    lead_sources = [
-        at for at, name in enumerate(deals.snapshot.lead_sources) if name in policy.partner_lead_sources
-    ]
+    vague = {name.casefold() for name in policy.partner_lead_sources}
+    lead_sources = [at for at, name in enumerate(deals.snapshot.lead_sources) if name.casefold() in vague]
     unverified = np.isin(columns.lead_source, lead_sources) & (source < 0) & ~renewal
     candidates = np.flatnonzero(unverified)
     unverified[candidates] = ~_void(deals, candidates, columns.created_at[candidates])

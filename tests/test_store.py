@@ -82,7 +82,16 @@ def test_the_report_is_the_documented_json(org: Org, tmp_path: Path) -> None:
     document = Store(tmp_path).sync(connect(org), objects=["Account", "Partner"]).to_dict()
     assert json.loads(json.dumps(document)) == document
     assert list(document) == [
-        *("run_id", "started_at", "finished_at", "api_calls", "objects", "rejected", "unavailable")
+        *(
+            "run_id",
+            "started_at",
+            "finished_at",
+            "api_calls",
+            "objects",
+            "rejected",
+            "unavailable",
+            "warnings",
+        )
     ]
     assert document["unavailable"] == ["Partner"]
     account, partner = document["objects"]
@@ -96,8 +105,10 @@ def test_the_report_is_the_documented_json(org: Org, tmp_path: Path) -> None:
         "api_calls": 2,
         "from": None,
         "to": "2026-06-01T12:30:00Z",
+        "message": None,
     }
     assert partner["status"] == "unavailable"
+    assert "Partner" in partner["message"]
 
 
 def test_a_second_sync_of_an_unchanged_org_writes_no_row(org: Org, tmp_path: Path) -> None:

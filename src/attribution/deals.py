@@ -52,6 +52,8 @@ OPEN = np.iinfo(np.int64).max
 """``closed_at`` of a deal that is open: later than every instant."""
 NO_DAY = np.iinfo(np.int32).min
 """``closed_on`` of a deal without a readable close date."""
+NO_PROGRAM = "(none)"
+"""Label of touchpoints without a program."""
 DAY = 86_400_000_000
 """Microseconds of 24 hours."""
 
@@ -326,7 +328,8 @@ class Deals:
         closed
             Period of the close date: ``"2026Q2"``, ``"FY2026Q2"``, ``"2026-01-01..2026-06-30"`` or two dates.
         partner, program
-            Names or ids: deals with a strong or weak touchpoint of one of them, whatever its age.
+            Names or ids: deals with a strong or weak touchpoint of one of them, whatever its age. The
+            program ``"(none)"`` stands for touchpoints without one.
         deal_type
             ``new``, ``expansion``, ``renewal`` or ``unclassified``.
 
@@ -358,7 +361,9 @@ class Deals:
         if partner is not None:
             mask &= np.isin(touchpoints.partner, _codes(self.snapshot.partners, partner, "partner"))
         if program is not None:
-            mask &= np.isin(touchpoints.program, _codes(self.snapshot.programs, program, "program"))
+            mask &= np.isin(
+                touchpoints.program, _codes(self.snapshot.programs, program, "program", NO_PROGRAM)
+            )
         return mask
 
     @property
@@ -490,10 +495,15 @@ def _code(names: tuple[str, ...], name: str, what: str) -> int:
     return names.index(name)
 
 
-def _codes(parties: tuple[Party, ...], wanted: str | Iterable[str], what: str) -> list[int]:
-    """Codes of the parties named by id (15 or 18 characters) or by name, ignoring case."""
+def _codes(
+    parties: tuple[Party, ...], wanted: str | Iterable[str], what: str, nobody: str | None = None
+) -> list[int]:
+    """Codes of the parties named by id (15 or 18 characters) or by name, ignoring case; -1 for ``nobody``."""
     codes = []
     for text in _each(wanted):
+        if text == nobody:
+            codes.append(-1)
+            continue
         found = [at for at, party in enumerate(parties) if text in (party.id, party.id[:15])]
         found = found or [at for at, party in enumerate(parties) if party.name.casefold() == text.casefold()]
         if not found:

@@ -159,7 +159,7 @@ class Mapping(Settings):
                     *("Id", "OpportunityId", "AccountToId", "CreatedDate", "CreatedById"),
                     *("SystemModstamp", "IsDeleted"),
                 ),
-                wanted=("AccountFromId", "Role"),
+                wanted=("Role",),
             ),
             Reading(
                 "Lead",

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -126,7 +126,8 @@ class Store:
         known_at
             Knowledge cut-off, an aware instant: versions read later are invisible. Default: everything.
         """
-        return self.log(object).current(_aware(known_at)).sort("Id").collect()
+        with self._reading():
+            return self.log(object).current(_aware(known_at)).sort("Id").collect()
 
     def versions(self, object: str, known_at: datetime | None = None) -> pl.LazyFrame:
         """Every version of every record, with ``_synced_at`` (instant of the read) and ``_deleted``."""
@@ -175,7 +176,9 @@ class Store:
         UsageError
             If an instant has no time zone.
         DataError
-            If nothing was synced yet.
+            If some object that the organization shows was never read completely.
+        StoreError
+            If files of the store are missing or broken.
 
         Examples
         --------
@@ -189,20 +192,42 @@ class Store:
         <Deals: 50 of 50, as of 2026-11-20T12:00:00Z>
         """
         mapping = mapping or self.mapping
-        watermarks = [at for name, at in self.watermarks.items() if name in mapping.readings()]
-        if not watermarks:
+        watermark = to_micros(self._complete_until(mapping))
+        with self._reading():
+            snapshot = derive(
+                _Mirror(self, _aware(known_at)),
+                mapping,
+                as_of=watermark if as_of is None else to_micros(as_of, "as_of"),
+                known_at=None if known_at is None else to_micros(known_at, "known_at"),
+                watermark=watermark,
+            )
+        return Deals(snapshot, policy or self.policy)
+
+    def _complete_until(self, mapping: Mapping) -> datetime:
+        """The instant up to which everything that the mapping reads is known.
+
+        An object that the organization shows but that was never read would count as empty: there is no such
+        instant then.
+        """
+        if self.organization_id is None:
             raise DataError(
                 f"nothing was synced into the store at {self.path} yet", hint="run `attribution sync`"
             )
-        watermark = to_micros(min(watermarks))
-        snapshot = derive(
-            _Mirror(self, _aware(known_at)),
-            mapping,
-            as_of=watermark if as_of is None else to_micros(as_of, "as_of"),
-            known_at=None if known_at is None else to_micros(known_at, "known_at"),
-            watermark=watermark,
-        )
-        return Deals(snapshot, policy or self.policy)
+        unavailable, watermarks = self.unavailable, []
+        for name, reading in mapping.readings().items():
+            if name in unavailable:
+                continue
+            log = ObjectLog(self.path / "mirror", name)
+            if log.watermark is None:
+                raise DataError(f"{name} was never read completely", hint="run `attribution sync`")
+            missing = [field for field in reading.needed if field not in log.fields]
+            if missing:
+                raise UsageError(
+                    f"{name}.{missing[0]} is named by the mapping but was never read",
+                    hint="correct the mapping, or run `attribution sync` with it",
+                )
+            watermarks.append(log.watermark)
+        return min(watermarks)
 
     def sync(
         self,
@@ -251,7 +276,8 @@ class Store:
         self._check_organization(source.organization_id)
         planned = plan(source, readings, calls_before=calls_before)
         with self._lock():
-            self.claim(source.organization_id)
+            unavailable = {*self.unavailable, *planned.unavailable} - set(planned.readable)
+            self.claim(source.organization_id, unavailable=unavailable)
             staging = self.path / "staging"
             # a sync that was killed may have left pages here
             shutil.rmtree(staging, ignore_errors=True)
@@ -260,8 +286,13 @@ class Store:
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
 
-    def claim(self, organization_id: str) -> None:
+    def claim(self, organization_id: str, *, unavailable: Iterable[str] = ()) -> None:
         """Make the folder a store of this organization, if it is none yet.
+
+        Parameters
+        ----------
+        unavailable
+            Objects that the organization does not show: numbers do not wait for them.
 
         Raises
         ------
@@ -269,15 +300,25 @@ class Store:
             If it is a store of another organization.
         """
         self._check_organization(organization_id)
-        if self._manifest() is not None:
+        document = {
+            "format": _FORMAT,
+            "organization_id": self.organization_id or organization_id,
+            "unavailable": sorted(unavailable),
+        }
+        if document == self._manifest():
             return
         self.path.mkdir(parents=True, exist_ok=True)
         temporary = self.path / f".{_MANIFEST}"
         with temporary.open("w", encoding="utf-8") as file:
-            json.dump({"format": _FORMAT, "organization_id": organization_id}, file)
+            json.dump(document, file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.path / _MANIFEST)
+
+    @property
+    def unavailable(self) -> tuple[str, ...]:
+        """Objects that the organization did not show to the last sync."""
+        return tuple((self._manifest() or {}).get("unavailable", ()))
 
     def _check(self) -> None:
         """Refuse a path that is something else than a store or a place for one."""
@@ -316,6 +357,17 @@ class Store:
                 f"the store at {self.path} belongs to organization {ours}, not to {organization_id}",
                 hint="one store holds one organization: choose another folder",
             )
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Say of files that vanished or broke that the store is damaged."""
+        try:
+            yield
+        except (OSError, pl.exceptions.ComputeError) as error:
+            raise StoreError(
+                f"the store at {self.path} is damaged: {' '.join(str(error).split())[:200]}",
+                hint="restore it from a backup, or sync into a new folder",
+            ) from error
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

@@ -161,6 +161,81 @@ def test_missing_and_wrong_credentials_name_the_variable_and_no_secret(cli, org,
     assert (code, "https" in err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "code", "says"),
+    [
+        ("SALESFORCE_ACCESS_TOKEN", "00D!broken-in-the\nmiddle", 2, "SALESFORCE_ACCESS_TOKEN"),
+        ("SALESFORCE_ACCESS_TOKEN", "00D!broken-by-\u20ac", 2, "SALESFORCE_ACCESS_TOKEN"),
+        ("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem", 2, "REQUESTS_CA_BUNDLE"),
+        ("SALESFORCE_INSTANCE_URL", "https://localhost:1", 3, "SALESFORCE_INSTANCE_URL"),
+    ],
+)
+def test_what_is_wrong_with_the_connection_is_named(
+    cli, org, tmp_path, monkeypatch, variable, value, code, says
+):
+    monkeypatch.setenv(variable, value)
+    got, out, err = cli("sync", "--store", tmp_path / "acme", "--debug")
+    assert (got, out) == (code, "")
+    assert says in err.splitlines()[-1] + err.splitlines()[-2]
+    assert "00D!broken" not in err
+
+
+def test_numbers_wait_for_an_object_that_was_never_read(cli, org, tmp_path):
+    store = tmp_path / "acme"
+    org.faults.add("/sobjects/Event/updated", times=1_000, status=503, body=b"<html>")
+    assert cli("sync", "--store", store)[0] == 3
+    code, _, err = cli("influenced", "--store", store)
+    assert (code, "Event was never read" in err) == (5, True)
+    org.faults.clear()
+    assert cli("sync", "--store", store)[0] == 0
+    assert cli("influenced", "--store", store)[0] == 0
+
+
+def test_an_object_that_the_org_loses_does_not_hold_as_of_back(cli, org, tmp_path):
+    store = tmp_path / "acme"
+    cli("sync", "--store", store)
+    before = cli.json("sourced", "--store", store)
+    org.remove_object("ChannelProgramMember")
+    org.advance(timedelta(days=2))
+    report = cli.json("sync", "--store", store)
+    assert report["unavailable"] == ["ChannelProgramMember"]
+    assert any("kept" in warning for warning in report["warnings"])
+    assert cli.json("sourced", "--store", store)["as_of"] > before["as_of"]
+
+
+def test_a_gap_in_the_log_of_deleted_records_is_told_and_stops_nothing(cli, org, tmp_path):
+    store = tmp_path / "acme"
+    cli("sync", "--store", store)
+    org.advance(timedelta(hours=2))
+    body = b'[{"errorCode": "INVALID_REPLICATION_DATE", "message": "startDate before the log begins"}]'
+    org.faults.add("/sobjects/Opportunity/deleted", times=1, status=400, body=body)
+    report = cli.json("sync", "--store", store)
+    assert {each["status"] for each in report["objects"]} == {"ok"}
+    assert any("purged" in warning for warning in report["warnings"])
+
+
+def test_a_mapping_that_names_what_was_never_read(cli, filled, tmp_path):
+    (tmp_path / "m.toml").write_text('[mapping]\namount_field = "ACV__c"\n')
+    code, _, err = cli("credit", "--store", filled, "--mapping", tmp_path / "m.toml")
+    assert (code, "Opportunity.ACV__c" in err) == (2, True)
+
+
+def test_touchpoints_without_a_program_can_be_asked_for(cli, org, tmp_path):
+    cli("sync", "--store", tmp_path / "acme")
+    rows = cli.json("credit", "--store", tmp_path / "acme", "--by", "program")["rows"]
+    none = next(row for row in rows if row["program_id"] is None)
+    only = cli.json("credit", "--store", tmp_path / "acme", "--by", "program", "--program", "(none)")
+    assert [row["amount"] for row in only["rows"]] == [none["amount"]]
+
+
+def test_a_damaged_store_is_told(cli, org, tmp_path):
+    cli("sync", "--store", tmp_path / "acme")
+    for file in (tmp_path / "acme" / "mirror" / "Event").glob("*.parquet"):
+        file.unlink()
+    code, _, err = cli("influenced", "--store", tmp_path / "acme")
+    assert (code, "damaged" in err) == (5, True)
+
+
 def test_a_hidden_required_field_stops_the_sync_and_names_the_permission(cli, org, tmp_path):
     org.hide_field("Opportunity", "Amount")
     code, _, err = cli("sync", "--store", tmp_path / "acme")
@@ -190,7 +265,6 @@ def test_one_object_that_fails_leaves_the_others_and_exits_3(cli, org, tmp_path)
     assert code == 3
     assert statuses["Event"] == "failed"
     assert statuses["Opportunity"] == "ok"
-    assert cli("sourced", "--store", tmp_path / "acme")[0] == 0
 
 
 def test_demo_equals_the_known_truth(cli, tmp_path):

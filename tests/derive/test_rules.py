@@ -185,6 +185,15 @@ def test_1_10_the_amount_is_rounded_once_half_to_even(amount, currency, expected
     assert deals[DEAL].amount == (None if expected is None else Decimal(expected))
 
 
+@pytest.mark.parametrize(
+    ("by_start", "first"), [(False, "2025-02-01"), (True, "2026-02-01"), (None, "2025-02-01")]
+)
+def test_1_8_fiscal_years_are_named_as_the_organization_says(by_start, first):
+    organization = [ORGANIZATION[0] | {"UsesStartDateAsFiscalYearName": by_start}]
+    deals = deals_of(("2026-05-02", {"Organization": organization, "Opportunity": [won()]}))
+    assert deals.snapshot.fiscal.first_day(2026).isoformat() == first
+
+
 def test_2_1_excluded_opportunities_are_counted_and_in_no_number():
     exclude = (Filter(field="Name", op="contains", value="INTERNAL"),)
     deals = deals_of(

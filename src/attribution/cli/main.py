@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -80,9 +81,21 @@ def _wants_json(words: Sequence[str]) -> bool:
     )
 
 
+def _without_secrets(text: str) -> str:
+    """The text with the values of secret environment variables blotted out."""
+    for name, value in os.environ.items():
+        if (
+            name.startswith("SALESFORCE_")
+            and name.endswith(("TOKEN", "SECRET", "PASSWORD"))
+            and value.strip()
+        ):
+            text = text.replace(value, "***").replace(value.strip(), "***")
+    return text
+
+
 def _report(code: str, message: str, hint: str | None, *, as_json: bool, debug: bool) -> None:
     if debug:
-        traceback.print_exc()
+        sys.stderr.write(_without_secrets(traceback.format_exc()))
     line = " ".join(message.split())
     if as_json:
         sys.stdout.write(json.dumps({"error": {"code": code, "message": line, "hint": hint}}) + "\n")

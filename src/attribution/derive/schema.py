@@ -32,7 +32,16 @@ _TYPES: dict[str, pl.DataType | type[pl.DataType]] = {
     "Amount": pl.Decimal(38, 18),
     "Probability": pl.Decimal(38, 18),
 }
-_TRUTHS = ("IsClosed", "IsWon", "IsActive", "IsPartner", "IsAllDayEvent", "IsChild", "IsRecurrence")
+_TRUTHS = (
+    "IsClosed",
+    "IsWon",
+    "IsActive",
+    "IsPartner",
+    "IsAllDayEvent",
+    "UsesStartDateAsFiscalYearName",
+    "IsChild",
+    "IsRecurrence",
+)
 
 EVIDENCE: dict[str, pl.DataType | type[pl.DataType]] = {
     "object": pl.String,

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution import money
-from attribution.deals import Deals, Snapshot, TouchpointColumns
+from attribution.deals import NO_PROGRAM, Deals, Snapshot, TouchpointColumns
 from attribution.errors import UsageError
 from attribution.measures.claims import claims, counting
-from attribution.measures.results import NOBODY, Cells, Ints, Measure, Row, Table, measured
+from attribution.measures.results import Cells, Ints, Measure, Row, Table, measured
 from attribution.models.base import AttributionModel, Scores, model_name
 
 __all__ = ["ELIGIBLE", "Credit", "attribute"]
@@ -91,7 +91,7 @@ class Credit(Measure):
                     "occurred_at": touchpoint.occurred_at,
                     "partner": touchpoint.partner.name,
                     "partner_id": touchpoint.partner.id,
-                    "program": program.name if program else NOBODY,
+                    "program": program.name if program else NO_PROGRAM,
                     "program_id": program.id if program else None,
                     "kind": touchpoint.kind,
                     "counts": bool(players[row]),

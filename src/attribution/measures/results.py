@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution import money
-from attribution.deals import OUTCOMES, Deals, Party
+from attribution.deals import NO_PROGRAM, OUTCOMES, Deals, Party
 from attribution.errors import UsageError, known
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ OF = ("won", "open", "lost", "all")
 """Which deals are measured."""
 BY = ("partner", "program")
 """What a table can be grouped by."""
-NOBODY = "(none)"
-"""Label of touchpoints without a program."""
 DENSE = 1 << 22
 """Up to this many combinations of labels are counted in place; of more, only those that occur."""
 _TIES = ("partner_id", "program", "program_id")
@@ -423,7 +421,7 @@ class _Groups:
             key, at = divmod(key, len(parties) + 1)
             party = parties[at - 1] if at else None
             labels = {
-                name: party.name if party else NOBODY,
+                name: party.name if party else NO_PROGRAM,
                 f"{name}_id": party.id if party else None,
             } | labels
         return labels

@@ -237,4 +237,7 @@ def _secret(connection: Connection, name: str) -> str:
     secret: str = value.get_secret_value().strip() if value else ""
     if not secret:
         raise UsageError(f"{name.upper()} is not set", hint=_WAYS)
+    if not (secret.isascii() and secret.isprintable()):
+        # it would not fit into a header, and the error about that would show it
+        raise UsageError(f"{name.upper()} has characters that no credential has", hint="copy it again, whole")
     return secret

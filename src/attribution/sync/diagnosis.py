@@ -128,7 +128,9 @@ def _examine(source: Salesforce, reading: Reading) -> ObjectDiagnosis:
 def _advice(mapping: Mapping, objects: tuple[ObjectDiagnosis, ...]) -> Iterator[str]:
     """What to set or to grant so that the numbers say more."""
     found = {each.object: each for each in objects}
-    if mapping.currency is None:
+    if mapping.currency is None and "CurrencyIsoCode" not in found["Opportunity"].missing_fields:
+        yield 'this org has several currencies: without currency = "USD", or another, NO amount counts'
+    elif mapping.currency is None:
         yield 'amounts are printed in XXX: set currency = "USD", or whichever it is, under [mapping]'
     if {"IsPartner", "Type"} <= set(found["Account"].missing_fields):
         yield "no account can be flagged a partner: neither IsPartner nor Type of Account is readable"

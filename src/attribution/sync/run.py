@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from attribution.errors import CrmError, RefusedError, UsageError
+from attribution.errors import CrmError, TransientCrmError, UsageError
 from attribution.mapping import Reading
 from attribution.mirror.log import INSTANT, ObjectLog
 from attribution.sync.rows import Rejected, column_types, typed
@@ -69,6 +69,7 @@ class ObjectReport:
             "api_calls": self.api_calls,
             "from": _iso(self.from_),
             "to": _iso(self.to),
+            "message": self.message,
         }
 
 
@@ -101,6 +102,7 @@ class SyncReport:
             "objects": [report.to_dict() for report in self.objects],
             "rejected": [{"object": r.object, "id": r.id, "reason": r.reason} for r in self.rejected],
             "unavailable": list(self.unavailable),
+            "warnings": list(self.warnings),
         }
 
     def __str__(self) -> str:
@@ -236,7 +238,7 @@ class _ObjectRun:
         name, log = self.description.name, self.log
         window = next_window(log.watermark, self._bound(), in_full=self._grew())
         if window is None:
-            return ObjectReport(name, "ok", to=log.watermark)
+            return ObjectReport(name, "ok", from_=log.watermark, to=log.watermark)
         rows, read = self._read(window)
         deletions, deletes_watermark = self._deletions(window.until)
         if deletions is not None:
@@ -267,7 +269,9 @@ class _ObjectRun:
         since, until = probe_span(now, self.log.watermark)
         try:
             return self.source.covered_until(self.description.name, since, until)
-        except RefusedError as error:
+        except TransientCrmError:
+            raise
+        except CrmError as error:
             self.warnings.append(f"{self.description.name}: Salesforce does not tell what it covers: {error}")
             return bound_from_clock(now)
 
@@ -316,8 +320,14 @@ class _ObjectRun:
         span = deletion_span(before, self.source.server_time)
         try:
             found = self.source.deletions(name, span.since, span.until)
-        except RefusedError as error:
-            self.warnings.append(f"{name}: purged records are not seen: {error}")
+        except TransientCrmError:
+            raise
+        except CrmError as error:
+            # the log of deleted records may not reach back far enough, and never will again
+            self.warnings.append(
+                f"{name}: Salesforce does not tell what was purged since {_iso(before)} ({error}); "
+                "records purged then still count here: sync into a new store to be sure"
+            )
             return None, None
         if span.has_gap or (found.available_since is not None and found.available_since > before):
             self.warnings.append(

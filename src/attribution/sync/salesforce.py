@@ -177,6 +177,7 @@ class Salesforce:
         self._base = f"/services/data/v{connection.salesforce_api_version}"
         self._poll_seconds = connection.attribution_bulk_poll_seconds
         self._wire = Wire(
+            login.host,
             login.obtain,
             secrets=login.secrets,
             can_renew=login.can_renew,

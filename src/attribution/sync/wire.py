@@ -24,8 +24,16 @@ from requests.exceptions import (
 )
 from requests.structures import CaseInsensitiveDict
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
+from urllib3.exceptions import NewConnectionError
 
-from attribution.errors import AttributionError, CrmError, RefusedError, StoppedEarly, TransientCrmError
+from attribution.errors import (
+    AttributionError,
+    CrmError,
+    RefusedError,
+    StoppedEarly,
+    TransientCrmError,
+    UsageError,
+)
 
 __all__ = ["Failure", "Garbled", "Grant", "Kind", "Wire", "classify", "kind_of", "usage_of"]
 
@@ -44,6 +52,7 @@ class Kind(Enum):
     """What an unsuccessful answer means for the caller."""
 
     TRANSIENT = "transient"
+    UNREACHABLE = "nobody there"
     CONCURRENT = "too many long requests at once"
     LOCK = "record locked"
     EXPIRED = "session expired"
@@ -57,7 +66,7 @@ class Kind(Enum):
     FATAL = "fatal"
 
 
-_RETRIED: Final = frozenset({Kind.TRANSIENT, Kind.CONCURRENT, Kind.LOCK})
+_RETRIED: Final = frozenset({Kind.TRANSIENT, Kind.UNREACHABLE, Kind.CONCURRENT, Kind.LOCK})
 _BY_CODE: Final[Mapping[str, Kind]] = {
     "INVALID_SESSION_ID": Kind.EXPIRED,
     "InvalidSessionId": Kind.EXPIRED,
@@ -240,6 +249,8 @@ class Wire:
 
     Parameters
     ----------
+    host
+        Whom to name in an error.
     login
         Obtains a session; called before the first request and, once per request, when it has expired.
     secrets
@@ -256,6 +267,7 @@ class Wire:
 
     def __init__(
         self,
+        host: str,
         login: Callable[[requests.Session], Grant],
         *,
         secrets: tuple[str, ...],
@@ -265,6 +277,7 @@ class Wire:
         sleep: Callable[[float], None] = time.sleep,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
+        self._host = host
         self._login = login
         self._secrets = secrets
         self._can_renew = can_renew
@@ -368,7 +381,7 @@ class Wire:
         return min(max(drawn, asked), _LONGEST_WAIT)
 
     def _error(self, failure: Failure, doing: str) -> AttributionError:
-        message = f"Salesforce: {failure} ({doing})"
+        message = f"Salesforce: {failure} ({doing} at {self._host})"
         for secret in self._secrets + ((self._grant.token,) if self._grant else ()):
             # anything shorter is no secret, but part of many words
             message = message.replace(secret, "***") if len(secret) >= 8 else message
@@ -378,6 +391,10 @@ class Wire:
 
 _REACTIONS: Final[Mapping[Kind, tuple[type[AttributionError], str]]] = {
     Kind.TRANSIENT: (TransientCrmError, "it was tried several times: run the sync again later"),
+    Kind.UNREACHABLE: (
+        TransientCrmError,
+        "see whether SALESFORCE_INSTANCE_URL, or SALESFORCE_DOMAIN, names your org, and the network is up",
+    ),
     Kind.CONCURRENT: (TransientCrmError, "the organization is busy: run the sync again later"),
     Kind.LOCK: (TransientCrmError, "a record is locked: run the sync again later"),
     Kind.LOCATOR: (TransientCrmError, "run the sync again"),
@@ -399,12 +416,24 @@ def _judged(attempt: Callable[[], T]) -> T:
         raise Failure(
             Kind.REFUSED, "TLS", "the certificate is not trusted; REQUESTS_CA_BUNDLE may name the authority's"
         ) from error
-    except (requests.ConnectionError, Timeout, ChunkedEncodingError, ContentDecodingError) as error:
+    except requests.ConnectionError as error:
+        reason = getattr(error.args[0] if error.args else None, "reason", None)
+        if isinstance(reason, NewConnectionError):
+            raise Failure(Kind.UNREACHABLE, "no connection", type(reason).__name__) from error
+        raise Failure(Kind.TRANSIENT, "no complete answer", type(error).__name__) from error
+    except (Timeout, ChunkedEncodingError, ContentDecodingError) as error:
         raise Failure(Kind.TRANSIENT, "no complete answer", type(error).__name__) from error
     except InvalidSchema as error:
         raise Failure(Kind.REFUSED, "plain http", "only https is spoken here") from error
     except RequestException as error:
         raise Failure(Kind.FATAL, "request", type(error).__name__) from error
+    except OSError as error:
+        if "CA certificate" not in str(error):
+            raise
+        raise UsageError(
+            "the file of trusted certificates does not exist or cannot be read",
+            hint="correct REQUESTS_CA_BUNDLE, or the ca_bundle given",
+        ) from error
 
 
 def read_json(response: requests.Response) -> Any:

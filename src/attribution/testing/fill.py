@@ -74,8 +74,9 @@ def fill(
     if store.organization_id is not None:
         raise StoreError(f"{store.path} is in use already", hint="fill an empty or a new folder")
     org = _Org(opportunities, seed, touches, max(partners, 1))
-    store.claim(_ids("00D", 1)[0])
-    for name, frame in org.frames().items():
+    frames = org.frames()
+    store.claim(_ids("00D", 1)[0], unavailable=set(store.mapping.readings()) - set(frames))
+    for name, frame in frames.items():
         ObjectLog(store.path / "mirror", name).append(frame, synced_at=_NOW, watermark=_NOW)
 
 
@@ -217,7 +218,6 @@ class _Org:
         frame = self._dated(_ids("00I", self.n_roles), at)
         return frame.with_columns(
             OpportunityId=_take(self.deals, deal),
-            AccountFromId=_take(self.customer_ids, self.customer[deal]),
             AccountToId=_take(self.partner_ids, partner),
             Role=_take(["Reseller", "Referral", "Implementation"], partner % 3),
             CreatedById=_take(self.users, self.owner[deal]),

@@ -6,8 +6,8 @@ from decimal import Decimal
 
 import numpy as np
 
-from attribution.measures.claims import counting
 from attribution.measures.credit import Credit
+from attribution.measures.evidence import counting
 
 
 def check_credit(credit: Credit) -> None:

@@ -10,11 +10,14 @@ A path is one deal. Its words, in any order:
 ``100.00 USD``              amount and currency; without it the deal is unvalued
 ``reopened@7``              the last of two or more open spells begins on day 7
 ``type=renewal`` ``account=acme`` ``lead_source=Partner`` ``id=D7`` ``closed_on=12``
+``Industry=Retail``         any other word with a capital is a segment
 
 Facts of a touchpoint: ``weak``, ``exposure`` (default: strong), ``own`` account, ``self`` deal,
 ``unlinked`` (the account rule brought it; default: linked), ``owner`` recorded it, ``recorded=20`` (a day;
 default: when it happened), ``role=Referral``, ``host=005A`` (an internal user took part), ``record=E7``,
-``reach=30..90`` (days of influence window under which it is on this deal).
+``reach=30..90`` (days of influence window under which it is on this deal), ``tier=Gold``,
+``approved`` (on the day it happened) or ``approved=4``, ``pending``, ``rejected``, ``expires=30`` (the
+instant from which it does not hold), ``sourcing`` (of an own kind).
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ import numpy as np
 
 from attribution import money
 from attribution.deals import (
+    APPROVALS,
     DAY,
     DEAL_TYPES,
     KINDS,
@@ -67,6 +71,10 @@ class Touch:
     role: str | None = None
     hosts: list[str] = field(default_factory=list)
     reach: tuple[float, float] | None = None
+    tier: str | None = None
+    approval: str = "none"
+    approved: float | None = None
+    expires: float | None = None
 
 
 @dataclass
@@ -82,6 +90,7 @@ class Path:
     lead_source: str | None = None
     reopened: float | None = None
     closed_on: int | None = None
+    segments: dict[str, str] = field(default_factory=dict)
     touches: list[Touch] = field(default_factory=list)
 
 
@@ -111,6 +120,8 @@ def parse(text: str, id: str) -> Path:
             parsed.touches.append(_touch(word, f"{parsed.id}r{len(parsed.touches)}"))
         elif word.partition("=")[0] in names:
             setattr(parsed, word.partition("=")[0], word.partition("=")[2].replace("_", " "))
+        elif word[0].isupper() and "=" in word:
+            parsed.segments[word.partition("=")[0]] = word.partition("=")[2]
         elif word.startswith("closed_on="):
             parsed.closed_on = int(word.partition("=")[2])
         elif re.fullmatch(r"-?[\d.]+", word):
@@ -124,7 +135,7 @@ def parse(text: str, id: str) -> Path:
 
 def _touch(word: str, record: str) -> Touch:
     match = _TOUCH.fullmatch(word)
-    if match is None or (match["kind"] or "meeting") not in KINDS:
+    if match is None:
         raise ValueError(f"{word!r} is no touchpoint")
     touch = Touch(match["partner"], float(match["day"]), record, match["program"], match["kind"] or "meeting")
     for fact in filter(None, match["facts"].split("+")):
@@ -146,7 +157,14 @@ def _touch(word: str, record: str) -> Touch:
         elif name == "reach":
             low, high = value.split("..")
             touch.reach = (float(low), float(high))
-        elif name in ("role", "record"):
+        elif name == "sourcing":
+            touch.flags |= Flag.SOURCING
+        elif name in APPROVALS:
+            touch.approval = name
+            touch.approved = float(value) if value else touch.day if name == "approved" else None
+        elif name == "expires":
+            touch.expires = float(value)
+        elif name in ("role", "record", "tier"):
             setattr(touch, name, value)
         else:
             raise ValueError(f"{fact!r} is no fact of a touchpoint")
@@ -174,6 +192,10 @@ def deals_of(
     touches = [touch for _, touch in touched]
     partners, programs = _codes(t.partner for t in touches), _codes(t.program for t in touches)
     roles, hosts = _codes(t.role for t in touches), _codes(host for t in touches for host in t.hosts)
+    tiers = _codes(t.tier for t in touches)
+    kinds = (*KINDS, *sorted({t.kind for t in touches} - {*KINDS}))
+    segments = {name: _codes(d.segments.get(name) for d in paths) for d in paths for name in d.segments}
+    segments = dict(sorted(segments.items()))
     accounts, lead_sources = _codes(d.account for d in paths), _codes(d.lead_source for d in paths)
 
     def closed_on(deal: Path) -> int:
@@ -191,22 +213,29 @@ def deals_of(
         closed_on=array(map(closed_on, paths), "i4"),
         amount=array((0 if deal.amount is None else int(deal.amount * unit) for deal in paths), "i8"),
         valued=array((deal.amount is not None for deal in paths), "?"),
+        rate_is_current=np.zeros(len(paths), dtype="?"),
         deal_type=array((DEAL_TYPES.index(deal.type) for deal in paths), "i1"),
         account=array((accounts.get(deal.account or "", -1) for deal in paths), "i4"),
         last_open_spell_at=array((OPEN if d.reopened is None else instant(d.reopened) for d in paths), "i8"),
         lead_source=array((lead_sources.get(deal.lead_source or "", -1) for deal in paths), "i2"),
+        segments=tuple(
+            array((codes.get(d.segments.get(name, ""), -1) for d in paths), "i4")
+            for name, codes in segments.items()
+        ),
         close_before_creation=array((d.closed is not None and d.closed < d.created for d in paths), "?"),
         approximate=np.zeros(len(paths), dtype="?"),
     )
     reached = [(at, touch.reach) for at, touch in enumerate(touches) if touch.reach is not None]
     hosted = [(at, hosts[host]) for at, touch in enumerate(touches) for host in touch.hosts]
+    judged = [(at, t) for at, t in enumerate(touches) if t.approval != "none" or t.expires is not None]
     touchpoints = TouchpointColumns(
         offsets=np.searchsorted(array((at for at, _ in touched), "i8"), np.arange(len(paths) + 1)),
         occurred_at=array((instant(t.day) for t in touches), "i8"),
         partner=array((partners[t.partner] for t in touches), "i4"),
         program=array((programs.get(t.program or "", -1) for t in touches), "i2"),
-        kind=array((KINDS.index(t.kind) for t in touches), "i1"),
+        kind=array((kinds.index(t.kind) for t in touches), "i1"),
         flags=array((t.flags | STRENGTHS.index(t.strength) for t in touches), "u1"),
+        tier=array((tiers.get(t.tier or "", -1) for t in touches), "i2"),
         recorded_at=array((instant(t.day if t.recorded is None else t.recorded) for t in touches), "i8"),
         object=array((0 for _ in touches), "i1"),
         record=array((t.record for t in touches), "S18"),
@@ -216,6 +245,10 @@ def deals_of(
         reach_below=array((round(high * DAY) for _, (_, high) in reached), "i8"),
         hosted=array((at for at, _ in hosted), "i8"),
         host=array((code for _, code in hosted), "i4"),
+        judged=array((at for at, _ in judged), "i8"),
+        approval=array((APPROVALS.index(t.approval) for _, t in judged), "i1"),
+        approved_at=array((OPEN if t.approved is None else instant(t.approved) for _, t in judged), "i8"),
+        expires_at=array((OPEN if t.expires is None else instant(t.expires) for _, t in judged), "i8"),
     )
     nothing = array((), "i8")
     columns: dict[str, object] = {
@@ -224,7 +257,11 @@ def deals_of(
         "stranded": Stranded(array((), "S18"), nothing, array((), "i4"), array((), "i1"), array((), "?")),
         "names": tuple(deal.id for deal in paths),
         "partners": tuple(Party(f"{name}-id", name) for name in partners),
+        "parents": (),
         "programs": tuple(Party(f"{name}-id", name) for name in programs),
+        "tiers": tuple(Party(f"{name}-id", name) for name in tiers),
+        "kinds": kinds,
+        "segments": tuple((name, tuple(codes)) for name, codes in segments.items()),
         "objects": ("Event",),
         "roles": tuple(roles),
         "lead_sources": tuple(lead_sources),

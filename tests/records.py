@@ -8,6 +8,8 @@ from decimal import Decimal
 
 import polars as pl
 
+from attribution.derive.schema import STANDARD_TYPES
+
 INSTANT = pl.Datetime("us", "UTC")
 _TYPES = {bool: pl.Boolean, int: pl.Int64, Decimal: pl.Decimal(38, 18), datetime: INSTANT, date: pl.Date}
 
@@ -29,6 +31,15 @@ class MemoryRecords:
         found = self._versions.get(object)
         return None if found is None else found.lazy()
 
+    def target(self, object: str, lookup: str) -> str | None:
+        rows = self._versions.get(object, pl.DataFrame())
+        ids = rows[lookup].drop_nulls() if lookup in rows.columns else pl.Series()
+        prefixes = {rows["Id"][0][:3]: name for name, rows in self._versions.items() if len(rows)}
+        return prefixes.get(ids[0][:3]) if len(ids) else None
+
+    def known_since(self, object: str, field: str) -> datetime | None:
+        return None
+
     def newest(self, object: str) -> pl.LazyFrame | None:
         found = self.versions(object)
         return (
@@ -48,4 +59,4 @@ def _frame(rows: Sequence[Mapping[str, object]], read_at: datetime) -> pl.DataFr
 
 def _type(rows: Sequence[Mapping[str, object]], name: str) -> pl.DataType | type[pl.DataType]:
     value = next((row[name] for row in rows if row.get(name) is not None), None)
-    return _TYPES.get(type(value), pl.String)
+    return STANDARD_TYPES.get(name, pl.String) if value is None else _TYPES.get(type(value), pl.String)

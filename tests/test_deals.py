@@ -36,7 +36,10 @@ def test_a_partner_filter_keeps_whole_paths(deals):
         assert any(touchpoint.partner == partner for touchpoint in deal.touchpoints)
     others = {deal.id for deal in deals} - {deal.id for deal in chosen}
     assert not any(
-        t.partner == partner for other in others for t in deals[other].touchpoints if not t.own_account
+        t.partner == partner and t.strength != "exposure" and t.approval != "rejected"
+        for other in others
+        for t in deals[other].touchpoints
+        if not t.own_account
     )
 
 

@@ -26,7 +26,7 @@ EXPECTED = [
     ),
     *("Influenced", "LastTouch", "Linear", "Mapping", "Policy", "RefusedError", "Salesforce", "Sourced"),
     *("StoppedEarly", "Store", "StoreError", "Table", "Touchpoint", "TransientCrmError", "UsageError"),
-    *("attribute", "influenced", "sourced"),
+    *("attribute", "ecosystem_graph", "influenced", "sourced"),
 ]
 
 

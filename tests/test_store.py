@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 
 from attribution.errors import StoppedEarly, StoreError, UsageError
 from attribution.mapping import Mapping
+from attribution.readings import readings
 from attribution.store import Store
 from attribution.sync.run import Progress
 from attribution.sync.salesforce import Salesforce
@@ -61,8 +63,9 @@ def test_a_first_sync_mirrors_every_object_with_its_types(org: Org, tmp_path: Pa
     store = Store(tmp_path / "new" / "my störe")
     seen: list[Progress] = []
     report = store.sync(connect(org), progress=seen.append)
-    assert {each.status for each in report.objects} == {"ok"}
-    assert set(store.objects) == set(Mapping().readings())
+    assert {each.status for each in report.objects} == {"ok", "unavailable"}
+    assert report.unavailable == ("CurrencyType", "DatedConversionRate")
+    assert set(store.objects) == set(readings(Mapping())) - set(report.unavailable)
     assert store.organization_id == org.id
     assert report.api_calls == len(org.requests)
     record = store.rows("Opportunity").row(0, named=True)
@@ -256,14 +259,15 @@ def test_a_field_that_appears_is_read_for_every_record(org: Org, tmp_path: Path)
     later(org)
     report = store.sync(connect(org), objects=["Account"])
     assert held(store, "Account", "Type") == {account: "Partner"}
-    assert report.warnings == ("Account: Type is new: every record is read again",)
+    assert report.warnings == ("Account: Type is new: read for every record",)
+    assert (report.objects[0].read, report.objects[0].written) == (1, 1)
     org.hide_field("Account", "Type")
     org.update("Account", account, Name="y")
     later(org)
     report = store.sync(connect(org), objects=["Account"])
     assert held(store, "Account", "Type") == {account: "Partner"}
     assert held(store, "Account", "Name") == {account: "y"}
-    assert "no longer read" in report.warnings[0]
+    assert "hidden now and no longer read" in report.warnings[0]
 
 
 def test_a_hidden_needed_field_names_the_permission_and_nothing_is_written(org: Org, tmp_path: Path) -> None:
@@ -297,9 +301,12 @@ def test_an_org_without_partner_licences_is_mirrored_all_the_same(
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", org.ca_bundle)
         later(org)
         report = Store(tmp_path).sync(connect(org))
-    assert set(report.unavailable) == {"ChannelProgram", "ChannelProgramLevel", "ChannelProgramMember"}
+    assert set(report.unavailable) == {
+        *("ChannelProgram", "ChannelProgramLevel", "ChannelProgramMember", "PartnerFundRequest"),
+        *("CurrencyType", "DatedConversionRate"),
+    }
     assert "PartnerAccountId" not in Store(tmp_path).rows("Opportunity").columns
-    assert report.warnings == ()
+    assert ["doctor --suggest" in warning for warning in report.warnings] == [True]
     org.close()
 
 
@@ -364,14 +371,14 @@ def test_another_organization_is_refused(org: Org, tmp_path: Path, monkeypatch: 
 def test_a_changed_type_is_refused_before_anything_is_written(org: Org, tmp_path: Path) -> None:
     org.add_field("Opportunity", "Value__c string 80")
     store = Store(tmp_path)
-    store.sync(connect(org), mapping=Mapping(amount_field="Value__c"))
+    store.sync(connect(org), mapping=Mapping(segments=("Value__c",)))
     with Org(now=NOON + timedelta(hours=1)) as changed, pytest.MonkeyPatch.context() as patch:
         patch.setenv("REQUESTS_CA_BUNDLE", changed.ca_bundle)
         changed.add_field("Opportunity", "Value__c currency")
         with pytest.raises(
             StoreError, match=r"Opportunity\.Value__c is Decimal.* but the store holds String"
         ):
-            store.sync(connect(changed), mapping=Mapping(amount_field="Value__c"))
+            store.sync(connect(changed), mapping=Mapping(segments=("Value__c",)))
     changed.close()
     assert {store.log(name).version for name in store.objects} == {0}
 
@@ -412,7 +419,11 @@ def test_a_sync_killed_between_page_and_commit_leaves_the_object_as_before(
 ) -> None:
     org.load({"Account": [{"Name": f"{n}"} for n in range(rows)]})
     later(org)
-    environment = org.environment | {"ATTRIBUTION_BULK_POLL_SECONDS": "0", "PATH": ""}
+    environment = org.environment | {
+        "ATTRIBUTION_BULK_POLL_SECONDS": "0",
+        "PATH": "",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
     assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
     store = Store(tmp_path)
@@ -432,7 +443,7 @@ def test_an_unreadable_row_is_rejected_and_an_opportunity_stays_in_the_counts(
         "totalSize": 2,
         "done": True,
         "records": [
-            {"attributes": {}} | dict.fromkeys(Mapping().readings()["Opportunity"].fields) | changes
+            {"attributes": {}} | dict.fromkeys(readings(Mapping())["Opportunity"].fields) | changes
             for changes in (
                 {"Id": good, "Amount": "ten", "SystemModstamp": "2026-06-01T12:00:00.000+0000"},
                 {"Id": account, "SystemModstamp": "2026-06-01T12:00:00.000+0000"},

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         TransientCrmError,
         UsageError,
     )
+    from attribution.graph import ecosystem_graph
     from attribution.mapping import Mapping
     from attribution.measures.claims import Influenced, Sourced, influenced, sourced
     from attribution.measures.credit import Credit, attribute
@@ -39,6 +40,7 @@ _HOMES = {
         *("AttributionError", "CrmError", "DataError", "RefusedError", "StoppedEarly", "StoreError"),
         *("TransientCrmError", "UsageError"),
     ),
+    "attribution.graph": ("ecosystem_graph",),
     "attribution.mapping": ("Mapping",),
     "attribution.measures.claims": ("Influenced", "Sourced", "influenced", "sourced"),
     "attribution.measures.credit": ("Credit", "attribute"),
@@ -75,6 +77,7 @@ __all__ = [
     "TransientCrmError",
     "UsageError",
     "attribute",
+    "ecosystem_graph",
     "influenced",
     "sourced",
 ]

@@ -6,11 +6,10 @@ Instants are int64 microseconds since the epoch, UTC; days are int32 days since 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
@@ -25,8 +24,10 @@ if TYPE_CHECKING:
     import networkx
 
 __all__ = [
+    "APPROVALS",
     "DEAL_TYPES",
     "KINDS",
+    "NOBODY",
     "NO_DAY",
     "OPEN",
     "OUTCOMES",
@@ -44,6 +45,11 @@ __all__ = [
     "to_micros",
 ]
 
+_KEPT_POLICIES = 3
+"""Policies whose results a snapshot keeps."""
+_ANY_POLICY = ""
+"""In place of the hash of a policy: no policy changes this."""
+
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 T = TypeVar("T")
@@ -52,16 +58,21 @@ OPEN = np.iinfo(np.int64).max
 """``closed_at`` of a deal that is open: later than every instant."""
 NO_DAY = np.iinfo(np.int32).min
 """``closed_on`` of a deal without a readable close date."""
-NO_PROGRAM = "(none)"
-"""Label of touchpoints without a program."""
 DAY = 86_400_000_000
 """Microseconds of 24 hours."""
+NOBODY = "(none)"
+"""Label of what has no program, tier or segment."""
 
 OUTCOMES = ("open", "won", "lost")
 DEAL_TYPES = ("new", "expansion", "renewal", "unclassified")
 STRENGTHS = ("exposure", "weak", "strong")
-KINDS = ("role", "partner_owned", "referral", "handed_over", "meeting")
-"""Kinds of touchpoint, in the order of their codes."""
+KINDS = (
+    *("role", "sourced_by", "partner_owned", "referral", "handed_over", "deal_registration"),
+    *("campaign_response", "contact_role", "meeting", "call", "email", "task", "overlap"),
+)
+"""Kinds of touchpoint that the rules name, in the order of their codes; an org's own kinds follow them."""
+APPROVALS = ("none", "pending", "approved", "rejected")
+"""What a mapped field says of a record; ``none``: no such field is mapped, or its value is of no kind."""
 
 
 class Flag:
@@ -78,6 +89,8 @@ class Flag:
     """The evidence names the opportunity itself; otherwise the account rule brought it here."""
     BY_OWNER = 1 << 6
     """Recorded by the opportunity's current owner, an internal user."""
+    SOURCING = 1 << 7
+    """Of an org's own kind that brings deals in, as the mapping says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +117,8 @@ class DealColumns:
     amount: Ints
     """Minor units of the report currency; 0 where not ``valued``."""
     valued: Bools
+    rate_is_current: Bools
+    """The amount was converted at today's rate, as no dated one covers the close date."""
     deal_type: NDArray[np.int8]
     """Code into ``DEAL_TYPES``."""
     account: NDArray[np.int32]
@@ -112,6 +127,8 @@ class DealColumns:
     """Start of the last open spell before the close if there were two or more, else ``OPEN``."""
     lead_source: NDArray[np.int16]
     """Code into ``Snapshot.lead_sources``; -1 without one."""
+    segments: tuple[NDArray[np.int32], ...]
+    """Per name in ``Snapshot.segments``: code into its values; -1 without one."""
     close_before_creation: Bools
     approximate: Bools
     """Stage, amount or close date at this as_of are the current ones: no history reaches back that far."""
@@ -136,7 +153,10 @@ class TouchpointColumns:
     program: NDArray[np.int16]
     """Code into ``Snapshot.programs``; -1 for none."""
     kind: NDArray[np.int8]
+    """Code into ``Snapshot.kinds``."""
     flags: NDArray[np.uint8]
+    tier: NDArray[np.int16]
+    """Code into ``Snapshot.tiers``: the partner's level in that program at that instant; -1 for none."""
     recorded_at: Ints
     object: NDArray[np.int8]
     record: NDArray[np.bytes_]
@@ -150,6 +170,17 @@ class TouchpointColumns:
     """Positions, ascending, of meetings with an internal user; several users, several entries."""
     host: NDArray[np.int32]
     """Code into ``Snapshot.hosts`` of that user."""
+    judged: Ints
+    """Positions, ascending, of touchpoints whose record says whether it was approved, or when it expires."""
+    approval: NDArray[np.int8]
+    """Code into ``APPROVALS``, as of the snapshot."""
+    approved_at: Ints
+    """``OPEN`` unless approved."""
+    expires_at: Ints
+    """First instant at which the record holds no more: the end of its expiry date; ``OPEN`` without one."""
+    cold_at: Ints | None = None
+    """Where each is in ``recorded_at``, ``object`` and ``record``, if these were chosen from another
+    snapshot's: most of the bytes are in there, and both share them."""
 
     def __len__(self) -> int:
         return len(self.occurred_at)
@@ -177,10 +208,18 @@ class Snapshot:
     deals: DealColumns
     touchpoints: TouchpointColumns
     stranded: Stranded
-    names: tuple[str, ...]
+    names: Sequence[str]
     """Display names of the deals, in their order."""
     partners: tuple[Party, ...]
+    parents: tuple[Party, ...]
+    """Accounts that partners roll up to, by ``parent_id``, and that are no partners themselves."""
     programs: tuple[Party, ...]
+    tiers: tuple[Party, ...]
+    """Levels of programs; each rolls up to its program."""
+    kinds: tuple[str, ...]
+    """``KINDS``, then the org's own."""
+    segments: tuple[tuple[str, tuple[str, ...]], ...]
+    """Name and values of each field of the opportunity that deals can be grouped by."""
     objects: tuple[str, ...]
     """CRM objects that hold evidence, in the order of their codes."""
     roles: tuple[str, ...]
@@ -193,8 +232,10 @@ class Snapshot:
     fiscal: FiscalYear
     mapping_hash: str
     excluded_deals: int = 0
-    memo: dict[tuple[str, ...], object] = field(default_factory=dict, repr=False)
-    """What measures have worked out of these columns already; the columns never change."""
+    direct_touches: int = 0
+    """Acts without any partner that were given along; they are on no path."""
+    memo: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
+    """What has been worked out of these columns, which never change, by name and policy hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,12 +248,19 @@ class Touchpoint:
     recorded_at: datetime
     partner: Party
     program: Party | None
+    tier: Party | None
+    """The partner's level in the program at that instant."""
     kind: str
     strength: str
     own_account: bool
     self_deal: bool
     logged_late: bool
     role: str | None
+    approval: str | None
+    """What a mapped field says of the record: ``pending``, ``approved`` or ``rejected``."""
+    approved_at: datetime | None
+    expires_at: datetime | None
+    """The last instant at which the record holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +275,11 @@ class Deal:
     closed_on: date | None
     amount: Decimal | None
     currency: str
+    rate_is_current: bool
+    """The amount was converted at today's rate, as no dated one covers the close date."""
     deal_type: str
+    segments: dict[str, str | None] = field(hash=False)
+    """Values of the fields that deals can be grouped by, by name."""
     as_of: datetime
     touchpoints: tuple[Touchpoint, ...]
     """The path: touchpoints in the order (occurred_at, id)."""
@@ -243,8 +295,8 @@ class Deal:
 class Deals:
     """Deals as of an instant, under a policy.
 
-    Made by ``Store.deals``. Selecting (:meth:`where`) and changing the rules (:meth:`with_policy`) are free:
-    both share the columns of one :class:`Snapshot`.
+    Made by ``Store.deals``, or by :meth:`from_frames`. Selecting (:meth:`where`) and changing the rules
+    (:meth:`with_policy`) are free: both share the columns of one :class:`Snapshot`.
     """
 
     def __init__(self, snapshot: Snapshot, policy: Policy, selected: Ints | None = None) -> None:
@@ -253,6 +305,114 @@ class Deals:
         self.selected: Ints = np.arange(len(snapshot.deals), dtype=np.int64) if selected is None else selected
         """Positions, ascending, of the selected deals."""
         self.selected.flags.writeable = False
+
+    @classmethod
+    def from_frames(
+        cls,
+        deals: object,
+        touchpoints: object,
+        stages: object = None,
+        *,
+        as_of: datetime,
+        policy: Policy | None = None,
+        zone: str = "UTC",
+    ) -> Deals:
+        """Deals of tables: polars, pandas, anything that speaks Arrow, or dicts of columns.
+
+        Rows are checked; the first that is wrong is named by its column, its row (counted from 0) and its
+        deal. The order of deals and touchpoints does not matter. Text columns also take integers, and
+        instants are aware datetimes, or ISO 8601 text with a zone.
+
+        Parameters
+        ----------
+        deals
+            One row per deal.
+
+            ===================== ============================================================================
+            column                meaning
+            ===================== ============================================================================
+            ``id``                required
+            ``created_at``        required instant
+            ``closed_at``         required instant; null: open. A deal that closed after ``as_of`` is open
+            ``is_won``            required; true, false, or null for an open deal
+            ``amount``            whole, decimal, text or float with the digits of the currency; null, or no
+                                  such column: unvalued
+            ``currency``          ISO code, the same in every row; default ``XXX``, two digits
+            ``closed_on``         date that selects periods; default: the day of ``closed_at`` in ``zone``
+            ``account_id``        deals of one account void one another's sourcing evidence
+            ``account_parent_id`` the account's parent: for own-account touches
+            ``deal_type``         ``new``, ``expansion``, ``renewal``, ``unclassified`` (null; default)
+            ``name``              default: the id
+            ``owner_id``          kept as a segment of this name
+            ``lead_created_at``   instant at which the deal's earliest lead was created
+            any other             a segment: text, whole number, boolean or date
+            ===================== ============================================================================
+        touchpoints
+            One row per touchpoint.
+
+            ===================== ============================================================================
+            column                meaning
+            ===================== ============================================================================
+            ``deal_id``           required; an id of ``deals``
+            ``occurred_at``       required instant; later than ``as_of``: not visible
+            ``partner``           required name; null only where ``is_direct``
+            ``partner_id``        default: the name
+            ``id``                unique; orders touchpoints of one instant, bytewise. Default: they are
+                                  ordered by partner, kind and program
+            ``parent``            the company that the partner rolls up to: name or id
+            ``program``           name; null: none
+            ``kind``              a kind of touchpoint (``attribution.deals.KINDS``), or another if
+                                  ``strength`` is given; default ``meeting``
+            ``strength``          ``strong``, ``weak`` or ``exposure``; default: that of the kind
+            ``role``              what ``Policy.sourcing_roles`` names, for kind ``role``
+            ``recorded_at``       default: ``occurred_at``
+            ``approval``          ``approved``, ``pending`` or ``rejected``; null: not judged
+            ``approved_at``       default: ``recorded_at``
+            ``expires_at``        instant, or a date, which lasts to the end of its day in ``zone``
+            ``recorded_by_owner`` the deal's owner recorded it, which approves influence; default false
+            ``is_direct``         an act without a partner: counted, and on no path; default false
+            ===================== ============================================================================
+        stages
+            One row per stage that a deal entered: ``deal_id``, ``stage``, ``entered_at`` and ``is_closed``
+            (default false). Rows of one instant are in their order. Without stages no deal was reopened.
+        as_of
+            Aware instant; nothing that happened later is visible.
+        policy
+            Default: ``Policy()``.
+        zone
+            Name of the time zone that turns instants into days.
+
+        Raises
+        ------
+        UsageError
+            For a missing or unknown column, a column of another type, a naive instant.
+        DataError
+            For rows that cannot be.
+
+        Examples
+        --------
+        >>> from datetime import UTC, datetime
+        >>> deals = Deals.from_frames(
+        ...     {
+        ...         "id": ["D1"],
+        ...         "created_at": ["2026-01-01T00:00Z"],
+        ...         "closed_at": ["2026-03-01T00:00Z"],
+        ...         "is_won": [True],
+        ...         "amount": [1000],
+        ...     },
+        ...     {
+        ...         "deal_id": ["D1"],
+        ...         "occurred_at": ["2026-01-20T09:30Z"],
+        ...         "partner": ["Globex"],
+        ...     },
+        ...     as_of=datetime(2026, 6, 30, tzinfo=UTC),
+        ... )
+        >>> deals["D1"].touchpoints[0].partner.name
+        'Globex'
+        """
+        from attribution.frames import snapshot_of_frames
+
+        return cls(snapshot_of_frames(deals, touchpoints, stages, as_of=as_of, zone=zone), policy or Policy())
 
     def __len__(self) -> int:
         return len(self.selected)
@@ -320,6 +480,7 @@ class Deals:
         partner: str | Iterable[str] | None = None,
         program: str | Iterable[str] | None = None,
         deal_type: str | Iterable[str] | None = None,
+        segments: Mapping[str, str | Iterable[str]] | None = None,
     ) -> Deals:
         """Select deals; every touchpoint of a selected deal stays.
 
@@ -332,11 +493,13 @@ class Deals:
             program ``"(none)"`` stands for touchpoints without one.
         deal_type
             ``new``, ``expansion``, ``renewal`` or ``unclassified``.
+        segments
+            Value or values by segment, such as ``{"Industry": "Retail"}``; ``"(none)"``: deals without one.
 
         Raises
         ------
         UsageError
-            For a period, partner, program or deal type that does not exist; names those that do.
+            For a period, partner, program, deal type or segment that does not exist; names those that do.
         """
         columns = self.snapshot.deals
         keep = np.ones(len(self), dtype=bool)
@@ -348,6 +511,12 @@ class Deals:
         if deal_type is not None:
             wanted = [_code(DEAL_TYPES, name, "deal type") for name in _each(deal_type)]
             keep &= np.isin(columns.deal_type[self.selected], wanted)
+        names = tuple(name for name, _ in self.snapshot.segments)
+        for name, value in (segments or {}).items():
+            at = _code(names, name, "segment")
+            values = (NOBODY, *self.snapshot.segments[at][1])
+            wanted = [_code(values, each, f"{name}") - 1 for each in _each(value)]
+            keep &= np.isin(columns.segments[at][self.selected], wanted)
         if partner is not None or program is not None:
             keep &= self._touched(self.touchpoints_of(partner, program))[self.selected]
         return Deals(self.snapshot, self.policy, self.selected[keep])
@@ -361,9 +530,7 @@ class Deals:
         if partner is not None:
             mask &= np.isin(touchpoints.partner, _codes(self.snapshot.partners, partner, "partner"))
         if program is not None:
-            mask &= np.isin(
-                touchpoints.program, _codes(self.snapshot.programs, program, "program", NO_PROGRAM)
-            )
+            mask &= np.isin(touchpoints.program, _codes(self.snapshot.programs, program, "program", NOBODY))
         return mask
 
     @property
@@ -371,43 +538,85 @@ class Deals:
         """Code into ``STRENGTHS``, per touchpoint of the snapshot."""
         return self.snapshot.touchpoints.flags & np.uint8(Flag.STRENGTH)
 
-    @cached_property
+    @property
     def attached(self) -> Bools:
         """Mask over all touchpoints: those that reach their deal under this policy's influence window."""
-        touchpoints = self.snapshot.touchpoints
-        window = self.policy.influence_window_days * DAY
-        mask = np.ones(len(touchpoints), dtype=bool)
-        mask[touchpoints.reached] = (touchpoints.reach_from <= window) & (window < touchpoints.reach_below)
-        return mask
 
-    @cached_property
+        def build() -> Bools:
+            touchpoints = self.snapshot.touchpoints
+            window = self.policy.influence_window_days * DAY
+            mask = np.ones(len(touchpoints), dtype=bool)
+            mask[touchpoints.reached] = (touchpoints.reach_from <= window) & (
+                window < touchpoints.reach_below
+            )
+            return mask
+
+        return self.memoized("attached", build)
+
+    @property
+    def involved(self) -> Bools:
+        """Mask over all touchpoints: those that tie their partner to their deal, whatever their age.
+
+        Strong or weak, not rejected, not on the partner's own account.
+        """
+
+        def build() -> Bools:
+            touchpoints = self.snapshot.touchpoints
+            own = (touchpoints.flags & Flag.OWN_ACCOUNT) != 0
+            mask: Bools = self.attached & (self.strength > 0) & ~own
+            mask[touchpoints.judged[touchpoints.approval == APPROVALS.index("rejected")]] = False
+            return mask
+
+        return self.memoized("involved", build)
+
+    @property
     def deal_of(self) -> NDArray[np.int32]:
         """Position of its deal, per touchpoint of the snapshot."""
-        counts = np.diff(self.snapshot.touchpoints.offsets)
-        return np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+
+        def build() -> NDArray[np.int32]:
+            counts = np.diff(self.snapshot.touchpoints.offsets)
+            return np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+
+        return self._kept(("deal_of", _ANY_POLICY), build)
+
+    @property
+    def parents(self) -> tuple[tuple[Party, ...], NDArray[np.int32]]:
+        """The ultimate parents of partners, by id, and for each partner the code of its own.
+
+        A partner without a parent is its own.
+        """
+        return self._kept(("parents", _ANY_POLICY), lambda: _ultimate_parents(self.snapshot))
 
     def memoized(self, name: str, build: Callable[[], T]) -> T:
-        """Work out something of the whole snapshot under this policy once, and keep it."""
-        key = (name, self.policy.hash)
-        if key not in self.snapshot.memo:
-            self.snapshot.memo[key] = build()
-        return cast("T", self.snapshot.memo[key])
+        """Work out something of the whole snapshot under this policy once, and keep it for a while."""
+        return self._kept((name, self.policy.hash), build)
+
+    def _kept(self, key: tuple[str, str], build: Callable[[], T]) -> T:
+        memo = self.snapshot.memo
+        value = memo.pop(key) if key in memo else build()
+        memo[key] = value
+        # of a long what-if only the policies used last are kept: each takes a byte or more per touchpoint
+        policies = dict.fromkeys(policy for _, policy in reversed(memo) if policy != _ANY_POLICY)
+        for stale in list(policies)[_KEPT_POLICIES:]:
+            for name, policy in list(memo):
+                if policy == stale:
+                    del memo[name, policy]
+        return cast("T", value)
 
     def _touched(self, mask: Bools) -> Bools:
         """Which deals of the snapshot have a strong or weak touchpoint under this mask."""
-        own = (self.snapshot.touchpoints.flags & Flag.OWN_ACCOUNT) != 0
-        counted = np.bincount(
-            self.deal_of[mask & self.attached & (self.strength > 0) & ~own],
-            minlength=len(self.snapshot.deals),
-        )
-        return counted > 0
+        touched = np.zeros(len(self.snapshot.deals), dtype=bool)
+        touched[self.deal_of[mask & self.involved]] = True
+        return touched
 
     def _position(self, opportunity_id: str) -> int | None:
         ids = self.snapshot.deals.id
         wanted = opportunity_id.encode()
         at = int(np.searchsorted(ids, np.bytes_(wanted)))
         # a 15-character id is the 18-character one without its checksum
-        if at == len(ids) or not (ids[at] == wanted or (len(wanted) == 15 and ids[at][:15] == wanted)):
+        if at == len(ids) or not (
+            ids[at] == wanted or (len(wanted) == 15 and len(ids[at]) == 18 and ids[at][:15] == wanted)
+        ):
             return None
         place = int(np.searchsorted(self.selected, at))
         return at if place < len(self.selected) and self.selected[place] == at else None
@@ -429,7 +638,12 @@ class Deals:
             if columns.valued[position]
             else None,
             currency=snapshot.currency,
+            rate_is_current=bool(columns.rate_is_current[position]),
             deal_type=DEAL_TYPES[columns.deal_type[position]],
+            segments={
+                name: None if codes[position] < 0 else values[codes[position]]
+                for (name, values), codes in zip(snapshot.segments, columns.segments, strict=True)
+            },
             as_of=self.as_of,
             touchpoints=tuple(self.touchpoint(row) for row in rows if attached[row]),
         )
@@ -439,18 +653,30 @@ class Deals:
         snapshot, columns = self.snapshot, self.snapshot.touchpoints
         partner = snapshot.partners[columns.partner[row]]
         flags = int(columns.flags[row])
+        cold = row if columns.cold_at is None else columns.cold_at[row]
+        source, record = snapshot.objects[columns.object[cold]], columns.record[cold].decode()
+        at = int(np.searchsorted(columns.judged, row))
+        judged = at < len(columns.judged) and columns.judged[at] == row
+        approval = APPROVALS[columns.approval[at]] if judged else "none"
+        approved_at = int(columns.approved_at[at]) if judged else OPEN
+        expires_at = int(columns.expires_at[at]) if judged else OPEN
         return Touchpoint(
-            id=f"{snapshot.objects[columns.object[row]]}:{columns.record[row].decode()}:{partner.id}",
+            # evidence of no CRM has the id that it was given
+            id=f"{source}:{record}:{partner.id}" if source else record,
             occurred_at=from_micros(int(columns.occurred_at[row])),
-            recorded_at=from_micros(int(columns.recorded_at[row])),
+            recorded_at=from_micros(int(columns.recorded_at[cold])),
             partner=partner,
             program=None if columns.program[row] < 0 else snapshot.programs[columns.program[row]],
-            kind=KINDS[columns.kind[row]],
+            tier=None if columns.tier[row] < 0 else snapshot.tiers[columns.tier[row]],
+            kind=snapshot.kinds[columns.kind[row]],
             strength=STRENGTHS[flags & Flag.STRENGTH],
             own_account=bool(flags & Flag.OWN_ACCOUNT),
             self_deal=bool(flags & Flag.SELF_DEAL),
             logged_late=bool(flags & Flag.LOGGED_LATE),
             role=None if columns.role[row] < 0 else snapshot.roles[columns.role[row]],
+            approval=None if approval == "none" else approval,
+            approved_at=None if approved_at == OPEN else from_micros(approved_at),
+            expires_at=None if expires_at == OPEN else from_micros(expires_at - 1),
         )
 
 
@@ -477,12 +703,28 @@ def from_micros(micros: int) -> datetime:
 
 def read_only(columns: T) -> T:
     """The same dataclass of arrays, its arrays protected from writing."""
-    protected: dict[str, Any] = {}
     for name in columns.__dataclass_fields__:  # type: ignore[attr-defined] # T is a dataclass of arrays
-        array = getattr(columns, name)
-        array.flags.writeable = False
-        protected[name] = array
-    return cast("T", replace(cast("Any", columns), **protected))
+        value = getattr(columns, name)
+        for array in value if isinstance(value, tuple) else () if value is None else (value,):
+            array.flags.writeable = False
+    return columns
+
+
+def _ultimate_parents(snapshot: Snapshot) -> tuple[tuple[Party, ...], NDArray[np.int32]]:
+    known = {party.id: party for party in (*snapshot.parents, *snapshot.partners)}
+    top: list[str] = []
+    for party in snapshot.partners:
+        chain = {party.id: None}
+        above = party.parent_id
+        while above is not None and above not in chain:
+            chain[above] = None
+            above = known[above].parent_id if above in known else None
+        # in a circle nobody is on top: the smallest id stands for all of it
+        circle = list(chain)[list(chain).index(above) :] if above is not None else [list(chain)[-1]]
+        top.append(min(circle))
+    parents = tuple(known.get(name, Party(name, name)) for name in sorted(set(top)))
+    code = {party.id: at for at, party in enumerate(parents)}
+    return parents, np.array([code[name] for name in top], dtype=np.int32)
 
 
 def _each(names: str | Iterable[str]) -> list[str]:

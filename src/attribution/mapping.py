@@ -2,41 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
-from attribution.settings import Settings
+from attribution.settings import Place, Settings
 
-__all__ = ["DealTypeRule", "Filter", "Mapping", "OpportunityRules", "Reading"]
+__all__ = [
+    "Approval",
+    "DealTypeRule",
+    "Filter",
+    "Lookup",
+    "Mapping",
+    "Named",
+    "OpportunityRules",
+    "Touches",
+    "split_path",
+]
 
 DealType = Literal["new", "expansion", "renewal", "unclassified"]
 
 
+def split_path(path: str) -> tuple[str, str | None]:
+    """The field of the object itself that a path begins with, and what remains of the path.
+
+    Examples
+    --------
+    >>> split_path("Partner__r.AccountId"), split_path("RecordType.DeveloperName"), split_path("Amount")
+    (('Partner__c', 'AccountId'), ('RecordTypeId', 'DeveloperName'), ('Amount', None))
+    """
+    relationship, dot, rest = path.partition(".")
+    if not dot:
+        return path, None
+    custom = relationship.endswith("__r")
+    return (f"{relationship[:-3]}__c" if custom else f"{relationship}Id"), rest
+
+
+FIELD = r"^[A-Za-z]\w*(\.[A-Za-z]\w*)*$"
+"""A field, or a path over lookups to a field of another object, such as ``Partner__r.AccountId``."""
+FieldPath = Annotated[str, Field(pattern=FIELD)]
+Meaning = Literal[
+    "amount", "text", "value", "instant", "partner", "opportunity", "lead", "contact", "account"
+]
+"""What a field that a mapping names is to hold; ``value`` may be anything."""
+
+
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What is read of one object: which fields, and which of them the numbers cannot do without."""
+class Named:
+    """A field that a mapping names, and what it is to hold."""
 
+    place: Place
+    """Where in the mapping."""
     object: str
-    needed: tuple[str, ...]
-    """Fields without which the numbers would be wrong: missing or hidden ones are an error."""
-    wanted: tuple[str, ...] = ()
-    """Fields that are read where the org has them."""
-    required: bool = False
-    """Whether the sync stops when the org does not show the object at all."""
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Needed, then wanted fields, each once."""
-        return tuple(dict.fromkeys(self.needed + self.wanted))
+    path: str
+    meaning: Meaning
+    by_name: bool = False
+    """Whether text will do, too: names of accounts."""
 
 
 class Filter(Settings):
-    """One condition on a field of an opportunity; ``contains`` and ``=`` ignore case, as Salesforce does."""
+    """One condition on a field of an opportunity, read as SOQL reads it: text ignores case."""
 
-    field: str
+    field: FieldPath
     op: Literal["=", "!=", "in", "contains", "is_null"] = "="
     value: str | bool | int | tuple[str, ...] | None = None
 
@@ -48,16 +78,37 @@ class Filter(Settings):
             raise ValueError("op 'contains' takes one string")
         if self.op in ("=", "!=") and (self.value is None or isinstance(self.value, tuple)):
             raise ValueError(f"op '{self.op}' takes one value; use is_null to look for missing ones")
-        if "." in self.field:
-            raise ValueError("a filter names a field of Opportunity itself, without a dot")
         return self
+
+
+_EXPANSION = ("upgrade", "upsell", "expansion", "add-on", "cross")
 
 
 class DealTypeRule(Settings):
     """Which field tells the deal type, and how its values are read before the built-in words."""
 
-    field: str = "Type"
+    field: FieldPath = "Type"
     values: dict[str, DealType] = Field(default_factory=dict)
+
+    def type_of(self, value: str | None) -> DealType:
+        """Deal type that a value of the field means: by ``values``, else by the words in it.
+
+        Examples
+        --------
+        >>> rule = DealTypeRule(values={"Add seats": "expansion"})
+        >>> rule.type_of("Add seats"), rule.type_of("Renewal 2026"), rule.type_of("Services")
+        ('expansion', 'renewal', 'unclassified')
+        """
+        if value is None:
+            return "unclassified"
+        lower = value.lower()
+        if value in self.values:
+            return self.values[value]
+        if "renew" in lower:
+            return "renewal"
+        if lower.startswith("existing") or any(word in lower for word in _EXPANSION):
+            return "expansion"
+        return "new" if "new" in lower else "unclassified"
 
 
 class OpportunityRules(Settings):
@@ -66,17 +117,95 @@ class OpportunityRules(Settings):
     exclude: tuple[Filter, ...] = ()
 
 
+class Lookup(Settings):
+    """A field of a standard object that names a partner account."""
+
+    object: Literal["Opportunity", "Lead", "Campaign"]
+    field: FieldPath
+    kind: Literal["sourced_by", "role", "referral", "campaign_response"] | None = None
+    """What the field means; the object decides it but for opportunities: ``sourced_by`` or ``role``."""
+
+    @model_validator(mode="after")
+    def _kind_suits_object(self) -> Lookup:
+        allowed = {
+            "Opportunity": ("sourced_by", "role"),
+            "Lead": ("referral",),
+            "Campaign": ("campaign_response",),
+        }
+        if self.kind is None and self.object == "Opportunity":
+            raise ValueError("a lookup on Opportunity needs a kind: sourced_by or role")
+        if self.kind is not None and self.kind not in allowed[self.object]:
+            raise ValueError(
+                f"kind {self.kind!r} does not suit {self.object}: {' or '.join(allowed[self.object])}"
+            )
+        return self
+
+
+class Approval(Settings):
+    """Which field says whether a record was approved, and by which values."""
+
+    field: FieldPath
+    approved: tuple[str, ...] = ("Approved",)
+    rejected: tuple[str, ...] = ("Rejected",)
+    pending: tuple[str, ...] = ()
+    at: FieldPath | None = None
+    """When it was approved; without it the field's history, or the first approved version, tells."""
+
+
+_RULED = frozenset(
+    (
+        *("role", "sourced_by", "partner_owned", "referral", "handed_over", "deal_registration"),
+        *("campaign_response", "contact_role", "meeting", "call", "email", "task", "overlap"),
+    )
+)
+"""Kinds of touchpoint whose strength the rules tell."""
+
+
+class Touches(Settings):
+    """An object whose records are touchpoints: deal registrations, junction objects, overlaps."""
+
+    object: str = Field(pattern=r"^[A-Za-z]\w*$")
+    kind: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    """A kind that the rules name, or a new one with ``strength``."""
+    partner: FieldPath
+    """Field with the partner's account."""
+    opportunity: FieldPath | None = None
+    lead: FieldPath | None = None
+    contact: FieldPath | None = None
+    account: FieldPath | None = None
+    """How a record reaches its deal: the first of these that it fills."""
+    occurred_at: FieldPath = "CreatedDate"
+    """Date or instant at which it happened."""
+    program: FieldPath | None = None
+    expires_on: FieldPath | None = None
+    approval: Approval | None = None
+    strength: Literal["strong", "weak", "exposure"] | None = None
+    sourcing: bool = False
+
+    @model_validator(mode="after")
+    def _reaches_deals(self) -> Touches:
+        if not (self.opportunity or self.lead or self.contact or self.account):
+            raise ValueError("name one of opportunity, lead, contact or account")
+        return self
+
+    @model_validator(mode="after")
+    def _kind_has_strength(self) -> Touches:
+        if self.kind not in _RULED and self.strength is None:
+            raise ValueError(f'kind {self.kind!r} is new: give it strength = "strong", "weak" or "exposure"')
+        return self
+
+
 class Mapping(Settings):
     """Which objects and fields mean what in this org; the defaults suit standard objects.
 
     Examples
     --------
     >>> from attribution import Mapping
-    >>> Mapping(amount_field="ACV__c").readings()["Opportunity"].needed[3]
-    'ACV__c'
+    >>> Mapping(amount_field="ACV__c").hash == Mapping().hash
+    False
     """
 
-    amount_field: str = "Amount"
+    amount_field: str = Field(default="Amount", pattern=r"^[A-Za-z]\w*$")
     """Field of Opportunity that holds the deal's amount."""
     currency: str | None = Field(default=None, pattern="^[A-Z]{3}$")
     """ISO code of the only currency of the org; without it amounts are in ``XXX`` with two decimals."""
@@ -92,6 +221,10 @@ class Mapping(Settings):
     """Values of Account.Type that make an account a partner; exact, ignoring case."""
     deal_type: DealTypeRule = DealTypeRule()
     opportunity: OpportunityRules = OpportunityRules()
+    segments: tuple[FieldPath, ...] = ()
+    """Fields of Opportunity that deals can be grouped and selected by."""
+    lookups: tuple[Lookup, ...] = ()
+    touchpoints: tuple[Touches, ...] = ()
 
     @field_validator("time_zone")
     @classmethod
@@ -104,92 +237,57 @@ class Mapping(Settings):
         """Zone in which the org's days begin and end."""
         return ZoneInfo(self.time_zone or organization_zone)
 
-    def readings(self) -> dict[str, Reading]:
-        """Objects and fields to mirror, by object, in the order in which they are read."""
-        filtered = tuple(condition.field for condition in self.opportunity.exclude)
-        readings = (
-            Reading(
-                "Organization",
-                needed=("Id", "TimeZoneSidKey"),
-                wanted=(
-                    *("Name", "FiscalYearStartMonth", "UsesStartDateAsFiscalYearName", "IsSandbox"),
-                    *("SystemModstamp",),
-                ),
-                required=True,
-            ),
-            Reading(
-                "OpportunityStage",
-                needed=("Id", "MasterLabel", "IsClosed", "IsWon"),
-                wanted=("ApiName", "IsActive", "SortOrder", "SystemModstamp"),
-                required=True,
-            ),
-            Reading(
-                "Account",
-                needed=("Id", "Name", "CreatedDate", "SystemModstamp", "IsDeleted"),
-                wanted=("Type", "IsPartner", "ParentId", "MasterRecordId"),
-                required=True,
-            ),
-            Reading("User", needed=("Id", "CreatedDate", "SystemModstamp"), wanted=("ContactId",)),
-            Reading(
-                "Contact",
-                needed=("Id", "AccountId", "CreatedDate", "SystemModstamp", "IsDeleted"),
-                wanted=("MasterRecordId",),
-            ),
-            Reading(
-                "Opportunity",
-                needed=(
-                    *("Id", "AccountId", "StageName", self.amount_field, "CloseDate", "IsClosed", "IsWon"),
-                    *("OwnerId", "CreatedById", "CreatedDate", "SystemModstamp", "IsDeleted"),
-                    *filtered,
-                ),
-                wanted=(
-                    *("Name", self.deal_type.field, "LeadSource", "Probability", "ForecastCategory"),
-                    *("PartnerAccountId", "CurrencyIsoCode"),
-                ),
-                required=True,
-            ),
-            Reading(
-                "OpportunityHistory",
-                needed=("Id", "OpportunityId", "StageName", "CreatedDate", "SystemModstamp"),
-                wanted=("Amount", "CloseDate", "Probability", "ForecastCategory", "IsDeleted"),
-            ),
-            Reading(
-                "Partner",
-                needed=(
-                    *("Id", "OpportunityId", "AccountToId", "CreatedDate", "CreatedById"),
-                    *("SystemModstamp", "IsDeleted"),
-                ),
-                wanted=("Role",),
-            ),
-            Reading(
-                "Lead",
-                needed=(
-                    *("Id", "CreatedDate", "CreatedById", "ConvertedAccountId"),
-                    *("ConvertedOpportunityId", "SystemModstamp", "IsDeleted"),
-                ),
-                wanted=("PartnerAccountId", "MasterRecordId"),
-            ),
-            Reading(
-                "Event",
-                needed=(
-                    *("Id", "WhoId", "WhatId", "OwnerId", "CreatedById", "CreatedDate", "SystemModstamp"),
-                    *("ActivityDateTime", "ActivityDate", "IsAllDayEvent", "IsDeleted"),
-                ),
-                wanted=("EndDateTime", "EndDate", "DurationInMinutes", "IsChild", "IsRecurrence"),
-            ),
-            Reading(
-                "ChannelProgram",
-                needed=("Id", "Name", "CreatedDate", "SystemModstamp", "IsDeleted"),
-            ),
-            Reading(
-                "ChannelProgramLevel",
-                needed=("Id", "ProgramId", "Name", "CreatedDate", "SystemModstamp", "IsDeleted"),
-                wanted=("Rank",),
-            ),
-            Reading(
-                "ChannelProgramMember",
-                needed=("Id", "PartnerId", "ProgramId", "CreatedDate", "SystemModstamp", "IsDeleted"),
-                wanted=("LevelId",),
-            ),
+    def lookups_of(self, object: str) -> tuple[Lookup, ...]:
+        """The lookups on one object."""
+        return tuple(lookup for lookup in self.lookups if lookup.object == object)
+
+    def named(self) -> Iterator[Named]:
+        """Every field that was named, defaults aside, in the order of the mapping.
+
+        Examples
+        --------
+        >>> [(each.path, each.meaning) for each in Mapping(segments=("Industry__c",)).named()]
+        [('Industry__c', 'value')]
+        """
+        if "amount_field" in self.model_fields_set:
+            yield Named(("amount_field",), "Opportunity", self.amount_field, "amount")
+        if "field" in self.deal_type.model_fields_set:
+            yield Named(("deal_type", "field"), "Opportunity", self.deal_type.field, "text")
+        for position, condition in enumerate(self.opportunity.exclude):
+            place = ("opportunity", "exclude", position, "field")
+            meaning: Meaning = "text" if condition.op == "contains" else "value"
+            yield Named(place, "Opportunity", condition.field, meaning)
+        for position, path in enumerate(self.segments):
+            yield Named(("segments", position), "Opportunity", path, "value")
+        for position, lookup in enumerate(self.lookups):
+            yield Named(("lookups", position, "field"), lookup.object, lookup.field, "partner")
+        for position, touches in enumerate(self.touchpoints):
+            yield from _named(touches, ("touchpoints", position))
+
+
+def _named(touches: Touches, place: Place) -> Iterator[Named]:
+    # programs that find overlaps know partners by name
+    by_name = touches.kind == "overlap"
+    yield Named((*place, "partner"), touches.object, touches.partner, "partner", by_name)
+    ways: tuple[tuple[Literal["opportunity", "lead", "contact", "account"], str | None], ...] = (
+        ("opportunity", touches.opportunity),
+        ("lead", touches.lead),
+        ("contact", touches.contact),
+        ("account", touches.account),
+    )
+    for name, path in ways:
+        if path is not None:
+            yield Named((*place, name), touches.object, path, name)
+    others: tuple[tuple[Place, str | None, Meaning], ...] = (
+        (("occurred_at",), touches.occurred_at, "instant"),
+        (("program",), touches.program, "text"),
+        (("expires_on",), touches.expires_on, "instant"),
+    )
+    if touches.approval is not None:
+        others += (
+            (("approval", "field"), touches.approval.field, "text"),
+            (("approval", "at"), touches.approval.at, "instant"),
         )
-        return {reading.object: reading for reading in readings}
+    for key, path, meaning in others:
+        if path is not None:
+            yield Named((*place, *key), touches.object, path, meaning)

@@ -34,6 +34,10 @@ class Policy(Settings):
     """On a closed deal some counting touchpoint must lie at least this long before the close."""
     claim_days: Days = 14
     """Sourcing evidence recorded later than this after the deal's creation is out."""
+    registration_grace_days: Days = 3
+    """A deal registration sources a deal if it was submitted at most this long after the deal's creation."""
+    registration_term_days: Days = 90
+    """How long an approved registration holds where the mapping names no expiry date."""
     lead_max_age_days: Days = 365
     """A converted lead sources a deal if it is at most this much older than the deal."""
     sourcing_window_days: Days = 90

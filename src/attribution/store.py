@@ -9,22 +9,28 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from zoneinfo import ZoneInfo
 
 import polars as pl
 
 from attribution.deals import Deals, to_micros
 from attribution.derive import derive
 from attribution.errors import DataError, StoreError, UsageError, known
-from attribution.mapping import Mapping
-from attribution.mirror.log import ObjectLog
+from attribution.mapping import Mapping, split_path
+from attribution.mirror.cache import SnapshotCache, table_versions
+from attribution.mirror.log import Appended, ObjectLog
+from attribution.mirror.overlaps import OVERLAPS, append_overlaps, read_overlaps
 from attribution.policy import Policy
+from attribution.readings import readings
 from attribution.settings import Settings, read_toml
-from attribution.sync.run import Progress, SyncReport, plan, run
+from attribution.sync.evidence import has_evidence
+from attribution.sync.planning import plan
+from attribution.sync.run import Progress, SyncReport, run
 from attribution.sync.source import Source
 
 __all__ = ["Store"]
@@ -33,6 +39,10 @@ _FORMAT: Final = 1
 _MANIFEST: Final = "store.json"
 _SETTINGS: Final = "attribution.toml"
 _LOCK: Final = ".lock"
+_NO_EVIDENCE: Final = (
+    "nothing that was read tells of a partner: no touchpoint can be derived; "
+    "`attribution doctor --suggest` looks for fields and objects that do, and prints a mapping of them"
+)
 _UNSPEAKABLE: Final = re.compile(r'[\[\]{}|^<>"`%]')
 """Characters that the Delta library mistakes for parts of an address."""
 
@@ -192,41 +202,48 @@ class Store:
         <Deals: 50 of 50, as of 2026-11-20T12:00:00Z>
         """
         mapping = mapping or self.mapping
-        watermark = to_micros(self._complete_until(mapping))
+        cache = SnapshotCache(self.path / "cache")
+        basis = {
+            "tables": table_versions(self.path / "mirror", readings(mapping) | {OVERLAPS: None}),
+            "unavailable": self.unavailable,
+            "mapping": mapping.hash,
+            "as_of": None if as_of is None else to_micros(as_of, "as_of"),
+            "known_at": None if known_at is None else to_micros(known_at, "known_at"),
+        }
         with self._reading():
-            snapshot = derive(
-                _Mirror(self, _aware(known_at)),
-                mapping,
-                as_of=watermark if as_of is None else to_micros(as_of, "as_of"),
-                known_at=None if known_at is None else to_micros(known_at, "known_at"),
-                watermark=watermark,
-            )
+            key = cache.key(**basis)
+            snapshot = cache.load(key)
+            if snapshot is None:
+                watermark = to_micros(self._complete_until(mapping))
+                snapshot = derive(
+                    _Mirror(self, known_at),
+                    mapping,
+                    as_of=watermark if as_of is None else to_micros(as_of),
+                    known_at=None if known_at is None else to_micros(known_at),
+                    watermark=watermark,
+                )
+                cache.save(key, snapshot)
         return Deals(snapshot, policy or self.policy)
 
     def _complete_until(self, mapping: Mapping) -> datetime:
         """The instant up to which everything that the mapping reads is known.
 
         An object that the organization shows but that was never read would count as empty: there is no such
-        instant then.
+        instant then. A field history may lack: without one, stored versions tell when a field was set.
         """
         if self.organization_id is None:
             raise DataError(
                 f"nothing was synced into the store at {self.path} yet", hint="run `attribution sync`"
             )
+        self.check_mapping(mapping)
         unavailable, watermarks = self.unavailable, []
-        for name, reading in mapping.readings().items():
-            if name in unavailable:
+        for name, reading in readings(mapping).items():
+            watermark = ObjectLog(self.path / "mirror", name).watermark
+            if name in unavailable or (watermark is None and reading.where is not None):
                 continue
-            log = ObjectLog(self.path / "mirror", name)
-            if log.watermark is None:
+            if watermark is None:
                 raise DataError(f"{name} was never read completely", hint="run `attribution sync`")
-            missing = [field for field in reading.needed if field not in log.fields]
-            if missing:
-                raise UsageError(
-                    f"{name}.{missing[0]} is named by the mapping but was never read",
-                    hint="correct the mapping, or run `attribution sync` with it",
-                )
-            watermarks.append(log.watermark)
+            watermarks.append(watermark)
         return min(watermarks)
 
     def sync(
@@ -257,7 +274,8 @@ class Store:
         Raises
         ------
         UsageError
-            If a needed object or field is hidden from the connected user. Nothing is written.
+            If a needed object or field is hidden from the connected user, or the mapping names what does
+            not exist or is of another kind. Nothing is written.
         StoreError
             If the store belongs to another organization, a field has another type than before, or
             another sync is writing.
@@ -266,15 +284,10 @@ class Store:
         StoppedEarly
             If the organization's daily quota is used up; what was complete is committed.
         """
-        readings = (mapping or self.mapping).readings()
-        if objects is not None:
-            unknown = sorted(set(objects) - set(readings))
-            if unknown:
-                raise UsageError(f"no object {known(unknown)} is read", hint=f"objects: {known(readings)}")
-            readings = {name: reading for name, reading in readings.items() if name in objects}
+        mapping = mapping or self.mapping
         calls_before = source.api_calls
         self._check_organization(source.organization_id)
-        planned = plan(source, readings, calls_before=calls_before)
+        planned = plan(source, mapping, only=objects, calls_before=calls_before)
         with self._lock():
             unavailable = {*self.unavailable, *planned.unavailable} - set(planned.readable)
             self.claim(source.organization_id, unavailable=unavailable)
@@ -282,9 +295,71 @@ class Store:
             # a sync that was killed may have left pages here
             shutil.rmtree(staging, ignore_errors=True)
             try:
-                return run(source, planned, self.path / "mirror", staging, progress)
+                report = run(source, planned, self.path / "mirror", staging, progress)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
+        if objects is None and not report.failed and not has_evidence(self.path / "mirror", mapping):
+            return replace(report, warnings=(*report.warnings, _NO_EVIDENCE))
+        return report
+
+    def check_mapping(self, mapping: Mapping) -> None:
+        """Refuse a mapping that names what is not mirrored; what is mirrored needs no CRM.
+
+        Raises
+        ------
+        UsageError
+            Naming the object and the field that the mirror lacks.
+        """
+        for named in mapping.named():
+            where, path = named.object, named.path
+            while True:
+                name, rest = split_path(path)
+                log = ObjectLog(self.path / "mirror", where)
+                what = f"{where} is" if not log.exists else f"{name} of {where} is"
+                if not log.exists or name not in log.coverage.fields:
+                    raise UsageError(
+                        f"{mapping.where(named.place)}: {what} not in the store yet",
+                        hint="run `attribution sync`: it reads what is missing, and nothing else",
+                    )
+                target = log.coverage.lookups.get(name)
+                if rest is None or target is None:
+                    break
+                where, path = target, rest
+
+    def import_overlaps(
+        self, path: str | Path, *, replace: bool = False, recorded_at: datetime | None = None
+    ) -> Appended:
+        """Import account overlaps from a CSV file: which partner knows which account, since when.
+
+        Every row is checked before any is stored. Importing a file twice adds nothing.
+
+        Parameters
+        ----------
+        path
+            Columns ``partner`` and ``account`` (id or exact name of a mirrored account), ``occurred_on`` (a
+            date) or ``found_at`` (a date, or an instant with its offset), and optionally ``source``.
+        replace
+            Whether overlaps of the same sources that the file no longer has count as deleted.
+        recorded_at
+            When they became known, an aware instant; default: now.
+
+        Raises
+        ------
+        UsageError
+            If there is no such file.
+        DataError
+            If a row is wrong, with its line and column; or if no account was synced yet.
+        """
+        recorded_at = _aware(recorded_at, "recorded_at") or datetime.now(UTC)
+        if "Account" not in self.objects:
+            raise DataError(
+                f"nothing was synced into the store at {self.path} yet", hint="run `attribution sync`"
+            )
+        accounts = self.log("Account").newest().select("Id", "Name", "_deleted").collect()
+        rows = read_overlaps(Path(path), accounts, ZoneInfo(self.zone))
+        with self._lock():
+            log = ObjectLog(self.path / "mirror", OVERLAPS)
+            return append_overlaps(log, rows, recorded_at=recorded_at, replace=replace)
 
     def claim(self, organization_id: str, *, unavailable: Iterable[str] = ()) -> None:
         """Make the folder a store of this organization, if it is none yet.
@@ -388,16 +463,16 @@ class Store:
 
     def _settings(self, section: str, kind: type[S]) -> S:
         file = self.path / _SETTINGS
-        tables = read_toml(file) if file.exists() else {}
-        unknown = sorted(set(tables) - {"mapping", "policy"})
+        if not file.exists():
+            return kind()
+        toml = read_toml(file)
+        unknown = sorted(set(toml.tables) - {"mapping", "policy"})
         if unknown:
             raise UsageError(
-                f"{file}: there is no section {known(unknown)}", hint="sections: mapping, policy"
+                f"{file} line {toml.line((unknown[0],))}: there is no section {known(unknown)}",
+                hint="sections: mapping, policy",
             )
-        table = tables.get(section, {})
-        if not isinstance(table, dict):
-            raise UsageError(f"{file}: {section} is no section", hint=f"write [{section}] on its own line")
-        return kind.from_table(table, f"{file} [{section}]")
+        return kind.from_file(toml, section)
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,11 +490,18 @@ class _Mirror:
         log = ObjectLog(self.store.path / "mirror", object)
         return log.versions(self.known_at) if log.exists else None
 
+    def target(self, object: str, lookup: str) -> str | None:
+        found = ObjectLog(self.store.path / "mirror", object).coverage.lookups.get(lookup)
+        return found if found is not None and ObjectLog(self.store.path / "mirror", found).exists else None
 
-def _aware(known_at: datetime | None) -> datetime | None:
-    if known_at is not None and known_at.tzinfo is None:
-        raise UsageError(f"known_at {known_at} has no time zone", hint="datetime(2026, 1, 31, tzinfo=UTC)")
-    return known_at
+    def known_since(self, object: str, field: str) -> datetime | None:
+        return ObjectLog(self.store.path / "mirror", object).coverage.since.get(field)
+
+
+def _aware(instant: datetime | None, name: str = "known_at") -> datetime | None:
+    if instant is not None and instant.tzinfo is None:
+        raise UsageError(f"{name} {instant} has no time zone", hint="datetime(2026, 1, 31, tzinfo=UTC)")
+    return instant
 
 
 if sys.platform == "win32":

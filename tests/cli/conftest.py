@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import timedelta
 
 import pytest
 
 from attribution.cli import main
-from attribution.testing import Org, generate
+from attribution.testing import generate
 
 
 @dataclass
@@ -37,11 +36,7 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
 @pytest.fixture
 def org(monkeypatch: pytest.MonkeyPatch):
     """A generated org of 120 opportunities, which the environment points to."""
-    records = generate(120, seed=11)
-    org = Org(now=records.now, organization=records.records["Organization"][0], stages=())
-    with org:
-        org.load(records.records)
-        org.now = records.now + timedelta(minutes=10)
+    with generate(120, seed=11).org() as org:
         for name, value in org.environment.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setenv("ATTRIBUTION_RETRY_BASE_SECONDS", "0")

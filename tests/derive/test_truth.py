@@ -7,53 +7,78 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from attribution import Deals, Mapping, Policy
+from attribution import Deals, Policy, money
 from attribution.deals import to_micros
 from attribution.derive import derive
 from attribution.testing.synthetic import generate
-from attribution.testing.truth import Rules, known_truth
+from attribution.testing.truth import Rules
 from tests.records import MemoryRecords
 
 
 @pytest.mark.parametrize(
-    ("seed", "size", "licences", "days_back"),
+    ("seed", "size", "days_back", "options"),
     [
-        (0, 0, True, 0),
-        (1, 3, True, 0),
-        (0, 1500, True, 0),
-        (1, 1500, False, 0),
-        (2, 1500, True, 1),
-        (3, 1500, True, 45),
-        (4, 1500, False, 200),
-        (5, 1500, True, 500),
+        (0, 0, 0, {}),
+        (1, 3, 0, {}),
+        (0, 1200, 0, {}),
+        (1, 1200, 0, {"partner_licences": False}),
+        (2, 1200, 1, {"currency": "JPY"}),
+        (3, 1200, 45, {"currency": "KWD", "partner_licences": False}),
+        (4, 1200, 200, {"amount_field": "ACV__c"}),
+        (5, 1200, 500, {"time_zone": "Australia/Lord_Howe"}),
+        (6, 1200, 30, {"mapped": False, "multi_currency": False}),
     ],
 )
-def test_every_deal_and_touchpoint_equals_the_known_truth(seed, size, licences, days_back):
-    org = generate(size, seed, partner_licences=licences)
+def test_every_deal_and_touchpoint_equals_the_known_truth(seed, size, days_back, options):
+    org = generate(size, seed, **options)
     as_of = org.now - timedelta(days=days_back)
-    truth = known_truth(org.records, as_of=as_of, synced_at=org.now)
+    reads = MemoryRecords((org.now, org.records))
+    snapshot = derive(reads, org.mapping, as_of=to_micros(as_of), watermark=to_micros(org.now))
+    _same(Deals(snapshot, Policy()), org.truth(as_of=as_of, synced_at=org.now))
+
+
+@pytest.mark.parametrize(("seed", "days_back", "known"), [(1, 0, False), (2, 20, False), (3, 5, True)])
+def test_after_edits_too_and_as_known_before_them(seed, days_back, known):
+    org = generate(800, seed)
+    read_at = org.edited_at + timedelta(minutes=10)
+    reads = [(org.now, org.records), (read_at, org.edits)]
+    as_of = org.edited_at - timedelta(days=days_back)
+    known_at = org.now + timedelta(minutes=5) if known else None
+    # what was known then was complete until then at most
+    synced_at = known_at or org.edited_at
+    truth = org.truth(as_of=as_of, synced_at=synced_at, edited=True, known_at=known_at)
     snapshot = derive(
-        MemoryRecords((org.now, org.records)), Mapping(), as_of=to_micros(as_of), watermark=to_micros(org.now)
+        MemoryRecords(*(read for read in reads if known_at is None or read[0] <= known_at)),
+        org.mapping,
+        as_of=to_micros(as_of),
+        known_at=None if known_at is None else to_micros(known_at),
+        watermark=to_micros(org.edited_at),
     )
-    deals = Deals(snapshot, Policy())
-    assert _all(deals) == {key: _expected(deal) for key, deal in truth.deals.items()}
+    _same(Deals(snapshot, Policy()), truth)
+
+
+def _same(deals, truth):
+    assert {deal.id: _deal(deal) for deal in deals} == {
+        key: _expected(deal) for key, deal in truth.deals.items()
+    }
     assert _stranded(deals, ambiguous=True) == truth.ambiguous
     assert _stranded(deals, ambiguous=False) == truth.orphans
 
 
-def _all(deals):
-    return {deal.id: _deal(deal) for deal in deals}
-
-
 def _deal(deal):
-    amount = None if deal.amount is None else int(deal.amount * 100)
+    amount = None if deal.amount is None else int(deal.amount.scaleb(money.digits(deal.currency)))
     facts = (deal.created_at, deal.closed_at, deal.outcome, deal.closed_on, deal.deal_type, amount)
-    return facts, [(t.partner.id, t.program and t.program.id, *_touch(t)) for t in deal.touchpoints]
+    path = [
+        (t.partner.id, t.program and t.program.id, t.tier and t.tier.id, t.approval or "none", *_touch(t))
+        for t in deal.touchpoints
+    ]
+    return facts, tuple(deal.segments.items()), path
 
 
 def _expected(deal):
     facts = (deal.created_at, deal.closed_at, deal.outcome, deal.closed_on, deal.deal_type, deal.amount_minor)
-    return facts, [(t.partner_id, t.program_id, *_touch(t)) for t in deal.touchpoints]
+    path = [(t.partner_id, t.program_id, t.tier_id, t.approval, *_touch(t)) for t in deal.touchpoints]
+    return facts, deal.segments, path
 
 
 def _touch(t):
@@ -71,17 +96,10 @@ def _stranded(deals, ambiguous):
     return always | {deals.touchpoint(int(row)).id for row in np.sort(here)}
 
 
-def test_a_narrower_window_reaches_fewer_deals_without_deriving_again():
-    org = generate(1500, 7)
-    snapshot = derive(
-        MemoryRecords((org.now, org.records)),
-        Mapping(),
-        as_of=to_micros(org.now),
-        watermark=to_micros(org.now),
-    )
+def test_a_narrower_window_reaches_other_deals_without_deriving_again():
+    org = generate(1000, 7)
+    reads = MemoryRecords((org.now, org.records))
+    snapshot = derive(reads, org.mapping, as_of=to_micros(org.now), watermark=to_micros(org.now))
     for days in (0, 1, 30, 90, 1000):
-        truth = known_truth(org.records, as_of=org.now, policy=Rules(influence_window_days=days))
-        deals = Deals(snapshot, Policy(influence_window_days=days))
-        assert _all(deals) == {key: _expected(deal) for key, deal in truth.deals.items()}
-        assert _stranded(deals, ambiguous=True) == truth.ambiguous
-        assert _stranded(deals, ambiguous=False) == truth.orphans
+        truth = org.truth(as_of=org.now, policy=Rules(influence_window_days=days))
+        _same(Deals(snapshot, Policy(influence_window_days=days)), truth)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from attribution.deals import Flag
+from attribution.deals import KINDS, Flag
 from attribution.policy import Policy
 from tests.notation import Path, Touch
 
@@ -17,10 +17,13 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 class Truth:
     source: Touch | None
     contested: bool
+    contested_by_direct: bool
     unverified: bool
-    influenced: dict[str, tuple[str, set[str | None]]]
-    """State, and programs of the counting touchpoints, per partner."""
+    influenced: dict[str, tuple[str, list[Touch]]]
+    """State and counting touchpoints, per partner."""
     players: list[Touch]
+    involved: list[Touch]
+    """Touchpoints that tie their partner to the deal, whatever their age (7.3)."""
 
 
 def in_order(touches: list[Touch]) -> list[Touch]:
@@ -42,13 +45,34 @@ def void(paths: list[Path], deal: Path, day: float, policy: Policy) -> bool:
     )
 
 
-def rank(touch: Touch, deal: Path, policy: Policy) -> int | None:
+def approval(touch: Touch, as_of: float) -> str:
+    if touch.approval == "approved" and touch.approved > as_of:
+        return "pending"
+    return touch.approval
+
+
+def expired(touch: Touch, deal: Path, policy: Policy) -> bool:
+    if touch.expires is not None:
+        return not deal.created < touch.expires  # an expiry date lasts to the end of its day
+    if touch.kind == "deal_registration" and touch.approval == "approved":
+        return not deal.created <= touch.approved + policy.registration_term_days
+    return False
+
+
+def rank(touch: Touch, deal: Path, as_of: float, policy: Policy) -> int | None:
+    if approval(touch, as_of) == "rejected" or expired(touch, deal, policy):
+        return None
+    if touch.kind == "deal_registration":
+        in_time = touch.day <= deal.created + policy.registration_grace_days
+        return 1 if in_time and approval(touch, as_of) == "approved" else None
     if touch.kind == "referral":
         oldest = policy.lead_max_age_days if touch.flags & Flag.LINKED else policy.sourcing_window_days
         return 2 if deal.created - oldest <= touch.day <= deal.created else None
-    if touch.kind == "partner_owned" or (touch.kind == "role" and touch.role in policy.sourcing_roles):
+    if touch.kind in ("partner_owned", "sourced_by"):
         return 3
-    return None
+    if touch.kind == "role" and touch.role in policy.sourcing_roles:
+        return 3
+    return 3 if touch.kind not in KINDS and touch.flags & Flag.SOURCING else None
 
 
 def truth(paths: list[Path], deal: Path, as_of: float, policy: Policy, zone: str) -> Truth:
@@ -58,13 +82,20 @@ def truth(paths: list[Path], deal: Path, as_of: float, policy: Policy, zone: str
         if (
             attached(touch, policy)
             and not touch.flags & Flag.OWN_ACCOUNT
-            and rank(touch, deal, policy)
+            and rank(touch, deal, as_of, policy)
             and recorded <= deal.created + policy.claim_days
-            and not void(paths, deal, touch.day, policy)
+            and (touch.kind == "deal_registration" or not void(paths, deal, touch.day, policy))
             and deal.type != "renewal"
         ):
             evidence.append(touch)
-    evidence.sort(key=lambda touch: rank(touch, deal, policy))
+    never = float("inf")
+    evidence.sort(
+        key=lambda touch: (
+            rank(touch, deal, as_of, policy),
+            touch.day,
+            touch.approved if approval(touch, as_of) == "approved" else never,
+        )
+    )
     source = evidence[0] if evidence else None
     unverified = (
         source is None
@@ -74,13 +105,19 @@ def truth(paths: list[Path], deal: Path, as_of: float, policy: Policy, zone: str
     )
 
     end = as_of if deal.closed is None else deal.closed
-    players = [
+    involved = [
         touch
         for touch in in_order(deal.touches)
         if attached(touch, policy)
         and touch.strength != "exposure"
         and not touch.flags & Flag.OWN_ACCOUNT
-        and touch.kind != "handed_over"
+        and touch.approval != "rejected"
+    ]
+    players = [
+        touch
+        for touch in involved
+        if touch.kind != "handed_over"
+        and not expired(touch, deal, policy)
         and end - policy.influence_window_days <= touch.day <= end
     ]
     influenced = {}
@@ -98,9 +135,18 @@ def truth(paths: list[Path], deal: Path, as_of: float, policy: Policy, zone: str
             for touch in mine
         ):
             continue
-        approved = any(
+        automatic = any(
             touch.flags & Flag.BY_OWNER or set(touch.hosts) - set(policy.partner_team) for touch in strong
         )
-        influenced[partner] = "auto_approved" if approved else "claimed", {touch.program for touch in mine}
+        by_crm = {approval(touch, as_of) for touch in mine}
+        if "approved" in by_crm:
+            state = "approved"
+        elif "pending" in by_crm:
+            state = "pending"
+        else:
+            state = "auto_approved" if automatic else "claimed"
+        influenced[partner] = state, mine
     contested = len({touch.partner for touch in evidence}) > 1
-    return Truth(source, contested, unverified, influenced, players)
+    direct = source is not None and source.kind == "deal_registration"
+    direct = direct and void(paths, deal, source.day, policy)
+    return Truth(source, contested, direct, unverified, influenced, players, involved)

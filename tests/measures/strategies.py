@@ -15,6 +15,12 @@ DAYS = st.integers(-40, 40).map(lambda half: half / 2)
 AS_OF = 20.0
 ZONE = "America/New_York"
 
+KINDS_DRAWN = [
+    *("role", "partner_owned", "sourced_by", "referral", "handed_over", "meeting", "meeting"),
+    *("deal_registration", "deal_registration", "workshop"),
+]
+APPROVALS_DRAWN = ["none", "pending", "approved", "approved", "rejected"]
+
 POLICIES = st.builds(
     Policy,
     influence_window_days=st.sampled_from([5, 12, 30]),
@@ -22,6 +28,8 @@ POLICIES = st.builds(
     claim_days=st.sampled_from([0, 3]),
     lead_max_age_days=st.sampled_from([8, 30]),
     sourcing_window_days=st.sampled_from([2, 5]),
+    registration_grace_days=st.sampled_from([0, 2]),
+    registration_term_days=st.sampled_from([1, 6]),
     sourcing_roles=st.sampled_from([(), ("Referral",)]),
     void_by=st.sampled_from([("open_opportunity",), ()]),
     partner_team=st.sampled_from([(), ("005A",)]),
@@ -32,20 +40,26 @@ POLICIES = st.builds(
 def touches(draw, record: str) -> Touch:
     flags = sum(flag for flag in (Flag.LINKED, Flag.BY_OWNER) if draw(st.booleans()))
     flags |= Flag.OWN_ACCOUNT if draw(st.integers(0, 9)) == 0 else 0
+    flags |= Flag.SOURCING if draw(st.booleans()) else 0
     day = draw(DAYS)
+    kind = draw(st.sampled_from(KINDS_DRAWN))
+    judged = draw(st.integers(0, 3)) == 0 or kind == "deal_registration"
+    approval = draw(st.sampled_from(APPROVALS_DRAWN)) if judged else "none"
     return Touch(
         partner=draw(st.sampled_from(["ann", "bob", "cat"])),
         day=day,
         record=record,
         program=draw(st.sampled_from([None, "resale", "cosell"])),
-        kind=draw(
-            st.sampled_from(["role", "partner_owned", "referral", "handed_over", "meeting", "meeting"])
-        ),
+        kind=kind,
         strength=draw(st.sampled_from(["strong", "strong", "weak", "weak", "exposure"])),
         flags=flags,
         recorded=draw(st.one_of(st.none(), DAYS)),
         role=draw(st.sampled_from([None, "Referral", "Consultant"])),
         hosts=draw(st.lists(st.sampled_from(["005A", "005B"]), max_size=2, unique=True)),
+        tier=draw(st.sampled_from([None, "gold", "silver"])),
+        approval=approval,
+        approved=draw(DAYS) if approval == "approved" else None,
+        expires=draw(st.one_of(st.none(), DAYS)) if judged else None,
         reach=draw(st.sampled_from([None, None, None, (0, 12), (6, 100)])),
     )
 
@@ -71,6 +85,7 @@ def paths(draw, max_deals: int = 4, largest: int = 10**12) -> list[Path]:
                 amount=None if minor is None else money.major(minor, currency),
                 currency=currency,
                 type=draw(st.sampled_from(["new", "new", "expansion", "renewal", "unclassified"])),
+                segments=draw(st.sampled_from([{}, {"Region": "east"}, {"Region": "west", "Size": "big"}])),
                 account=draw(st.sampled_from([None, "acme", "acme", "globex"])),
                 lead_source=draw(st.sampled_from([None, "Partner", "Web"])),
                 reopened=draw(st.one_of(st.none(), DAYS)) if closed is not None else None,

@@ -7,15 +7,8 @@ from decimal import Decimal
 import pytest
 
 from attribution.errors import UsageError
-from attribution.measures.claims import (
-    NONE,
-    STANDINGS,
-    VERDICTS,
-    claims,
-    counting,
-    influenced,
-    sourced,
-)
+from attribution.measures.claims import STANDINGS, STATES, claims, influenced, sourced
+from attribution.measures.evidence import NONE, VERDICTS, counting
 from attribution.policy import Policy
 from tests.notation import path
 
@@ -23,14 +16,14 @@ from tests.notation import path
 def source(*texts: str, **more) -> str | None:
     """Who sources the first deal."""
     deals = path(*texts, **more)
-    row = claims(deals).source[0]
+    row = claims(deals).sourcing.source[0]
     return None if row < 0 else deals.touchpoint(int(row)).partner.name
 
 
 def verdicts(*texts: str, **more) -> list[str]:
     """What became of the sourcing evidence of the first deal, in path order."""
     deals = path(*texts, **more)
-    mine = claims(deals).verdict[: deals.snapshot.touchpoints.offsets[1]]
+    mine = claims(deals).sourcing.verdict[: deals.snapshot.touchpoints.offsets[1]]
     return [VERDICTS[code] for code in mine if code != NONE]
 
 
@@ -42,7 +35,7 @@ def standing(*texts: str, **more) -> dict[str, str]:
     for pair in (found.deal == 0).nonzero()[0]:
         name = STANDINGS[found.standing[pair]]
         if name == "influenced":
-            name = ("claimed", "auto_approved", "approved")[found.state[pair]]
+            name = STATES[found.state[pair]]
         result[deals.partners[found.partner[pair]].name] = name
     return result
 
@@ -82,6 +75,79 @@ def test_rule_5_2_an_unlinked_lead_must_lie_in_the_sourcing_window():
 def test_rule_5_3_a_role_sources_if_the_policy_says_so():
     policy = Policy(sourcing_roles=("Referral",))
     assert source("ann:role@2+role=Referral bob:role@1+role=Implementation won@10", policy=policy) == "ann"
+
+
+def test_rule_5_1_an_approved_registration_outranks_everything():
+    assert source("ann:referral@-5 bob:deal_registration@1+approved won@90") == "bob"
+
+
+def test_rule_5_1_a_registration_is_submitted_within_the_days_of_grace():
+    assert source("ann:deal_registration@3+approved won@90") == "ann"
+    assert verdicts("ann:deal_registration@3.001+approved won@90") == ["submitted_late"]
+    policy = Policy(registration_grace_days=5)
+    assert source("ann:deal_registration@5+approved won@90", policy=policy) == "ann"
+
+
+def test_rule_5_1_a_registration_must_be_approved_by_as_of_however_late():
+    assert source("ann:deal_registration@1+approved=80 won@90") == "ann"
+    assert source("ann:deal_registration@1+approved=1000 won@90") == "ann"
+    assert verdicts("ann:deal_registration@1+approved=1000.001 won@90") == ["pending"]
+    assert verdicts("ann:deal_registration@1+pending won@90") == ["pending"]
+    assert verdicts("ann:deal_registration@1 won@90") == ["unapproved"]
+    assert verdicts("ann:deal_registration@1+rejected won@90") == ["rejected"]
+
+
+def test_rule_5_1_a_registration_holds_for_its_term_from_its_approval():
+    assert source("ann:deal_registration@-200+approved=-90 won@90") == "ann"
+    assert verdicts("ann:deal_registration@-200+approved=-90.001 won@90") == ["expired"]
+    policy = Policy(registration_term_days=30)
+    assert verdicts("ann:deal_registration@-31+approved=-31 won@90", policy=policy) == ["expired"]
+
+
+def test_rule_5_1_a_mapped_expiry_takes_the_place_of_the_term():
+    # the date lasts to the end of its day, which is the instant stored
+    assert source("ann:deal_registration@-300+approved=-300+expires=0.001 won@90") == "ann"
+    assert verdicts("ann:deal_registration@-5+approved+expires=0 won@90") == ["expired"]
+
+
+def test_rule_5_1_expiry_is_that_of_the_evidence_whenever_one_looks():
+    text = "ann:deal_registration@-10+approved=-10+expires=5 created@0 won@90"
+    assert [source(text, as_of=day) for day in (91, 500, 5_000)] == ["ann"] * 3
+
+
+def test_rule_5_1_a_registration_is_never_void_and_shows_that_it_was_contested():
+    mine, other = "account=acme ann:deal_registration@-1+approved won@90", "account=acme created@-9"
+    for texts, contested in (((mine,), False), ((mine, other), True)):
+        found = claims(path(*texts)).sourcing
+        assert (found.source[0] >= 0, found.contested_by_direct[0]) == (True, contested)
+    assert not claims(path("account=acme ann:referral@-1", other)).sourcing.contested_by_direct.any()
+
+
+def test_rule_5_1_a_registration_recorded_late_is_out():
+    assert verdicts("ann:deal_registration@1+approved+recorded=14.001 won@90") == ["late"]
+
+
+def test_rule_5_within_a_rank_the_earliest_approval_breaks_a_tie_of_instants():
+    ann, bob = "ann:deal_registration@1+record=A", "bob:deal_registration@1+record=B"
+    assert source(f"{ann}+approved=4 {bob}+approved=3 won@90") == "bob"
+    assert source(f"{ann}+approved=3 {bob}+approved=3 won@90") == "ann"
+    assert source(f"{ann}+approved=3 bob:deal_registration@0.9+approved=9 won@90") == "bob"
+    assert source("ann:partner_owned@0+record=A bob:partner_owned@0+approved+record=B won@90") == "bob"
+
+
+def test_rule_5_3_a_mapped_lookup_that_says_so_sources():
+    assert source("ann:sourced_by@2 bob:role@1 won@90") == "ann"
+    assert source("ann:sourced_by@20 won@90") is None  # set on day 20: recorded too late
+
+
+def test_rule_5_3_an_orgs_own_kind_sources_if_the_mapping_says_so():
+    assert source("ann:workshop@1+sourcing bob:workshop@0 won@90") == "ann"
+    assert source("ann:meeting@1+sourcing won@90") is None
+
+
+def test_rule_5_a_rejected_claim_is_out_and_the_next_wins():
+    text = "ann:referral@-5+rejected bob:referral@-1+pending won@90"
+    assert (source(text), verdicts(text)) == ("bob", ["rejected", "valid"])
 
 
 def test_rule_5_late_evidence_is_out_and_the_next_in_order_wins():
@@ -192,6 +258,14 @@ def test_rule_6_1_a_partner_whose_evidence_lost_may_influence():
         ("ann@5+weak won@10", True),
         ("ann@5+exposure won@10", False),
         ("ann:handed_over@5 won@10", False),
+        ("ann@5+rejected won@10", False),
+        ("ann@5+pending won@10", True),
+        ("ann:deal_registration@-5+approved=-5 won@10", True),
+        ("ann:deal_registration@-95+approved=-95 won@10", False),
+        ("ann:deal_registration@-95+pending won@10", True),
+        ("ann:deal_registration@-95+pending+expires=0 won@10", False),
+        ("ann:deal_registration@5+approved+expires=6 won@10", True),
+        ("ann:workshop@5 won@10", True),
         ("ann@5+reach=0..365 won@10", False),
         ("ann@5+reach=365..366 won@10", True),
     ],
@@ -255,6 +329,21 @@ def test_rule_6_4_a_meeting_with_an_internal_user_approves_unless_of_the_partner
     assert standing("ann@1+host=005A won@30", policy=policy) == {"ann": "claimed"}
     assert standing("ann@1+host=005A+host=005B won@30", policy=policy) == {"ann": "auto_approved"}
     assert standing("ann@31+host=005B ann@1 won@30", policy=policy) == {"ann": "claimed"}
+
+
+def test_rule_6_4_the_approval_of_the_crm_comes_before_the_automatic_one():
+    assert standing("ann@1+approved won@30") == {"ann": "approved"}
+    assert standing("ann@1+pending ann@2+owner won@30") == {"ann": "pending"}
+    assert standing("ann@1+pending ann@2+approved won@30") == {"ann": "approved"}
+    assert standing("ann@1+approved=1001 ann@2+owner won@30") == {"ann": "pending"}
+    assert standing("ann@1+rejected ann@2 won@30") == {"ann": "claimed"}
+    assert standing("ann@1+rejected won@30") == {}
+
+
+def test_rule_6_4_pending_claims_are_beside_the_headline():
+    deals = path("ann@1+pending won@30 100.00 USD", "ann@1+approved won@30 7.00 USD")
+    (row,) = influenced(deals).by("partner").rows
+    assert (row["amount"], row["approved_amount"], row["claimed_amount"]) == (7, 7, 100)
 
 
 def test_rule_6_4_claimed_amounts_are_beside_the_headline_never_in_it():
@@ -322,4 +411,4 @@ def test_empty_deals_give_empty_results():
 
 def test_an_account_with_very_many_deals_is_no_trouble():
     texts = [f"account=acme created@{at} won@{at + 0.5} ann:partner_owned@{at}" for at in range(3_000)]
-    assert (claims(path(*texts, as_of=9_000)).source >= 0).all()
+    assert (claims(path(*texts, as_of=9_000)).sourcing.source >= 0).all()

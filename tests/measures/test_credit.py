@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from attribution import money
 from attribution.errors import UsageError
-from attribution.measures.claims import counting
 from attribution.measures.credit import attribute
+from attribution.measures.evidence import counting
 from attribution.models import FirstTouch, LastTouch, Linear
 from tests.laws import check_credit
 from tests.measures.oracle import truth

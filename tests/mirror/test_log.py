@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attribution.errors import StoreError
-from attribution.mirror.log import DECIMAL, INSTANT, Appended, ObjectLog
+from attribution.mirror.log import DECIMAL, INSTANT, Appended, Coverage, ObjectLog
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TYPES: dict[str, pl.DataType] = {
@@ -319,3 +319,38 @@ def test_a_file_left_behind_by_a_killed_writer_is_no_part_of_the_log(tmp_path: P
     (file,) = log.path.glob("*.parquet")
     file.with_name("part-00001-left-behind.snappy.parquet").write_bytes(file.read_bytes())
     assert ObjectLog(tmp_path, "Account").versions().collect().height == 1
+
+
+def test_a_commit_tells_what_was_read_and_compaction_keeps_it(tmp_path: Path) -> None:
+    log = ObjectLog(tmp_path, "Account", compact_at=3)
+    log.append(rows({"Id": "a"}), synced_at=START, watermark=hours(1))
+    assert log.coverage == Coverage(tuple(TYPES))
+    told = Coverage(("Id", "Name"), "Name != null", {"ParentId": "Account"})
+    log.append(rows({"Id": "a", "Name": "b"}), synced_at=hours(2), watermark=hours(2), coverage=told)
+    log.append(rows({"Id": "a", "Name": "c"}), synced_at=hours(3), watermark=hours(3))
+    assert len(list((tmp_path / "Account").glob("*.parquet"))) > 3
+    assert log.coverage == ObjectLog(tmp_path, "Account").coverage == told
+    log.append(rows({"Id": "d"}), synced_at=hours(4), coverage=told)
+    assert log.watermark == hours(3)
+
+
+def test_a_backfill_adds_values_and_moves_nothing_else(tmp_path: Path) -> None:
+    log = ObjectLog(tmp_path, "Account")
+    first = rows({"Id": "a", "Name": "x"}, {"Id": "b", "Name": "y"}, {"Id": "c", "IsDeleted": True})
+    log.append(first, synced_at=START, watermark=hours(1), deletes_watermark=hours(1))
+    new = pl.DataFrame({"Id": ["a", "b", "c", "unknown"], "City": ["Ulm", None, "Bonn", "Rome"]})
+    assert log.backfill(new, synced_at=hours(2), lookups={"City": "Town"}) == Appended(1, 1)
+    assert (log.watermark, log.deletes_watermark) == (hours(1), hours(1))
+    assert log.coverage == Coverage((*TYPES, "City"), None, {"City": "Town"}, {"City": hours(2)})
+    newest = log.newest().select("Id", "Name", "City", "_deleted").sort("Id").collect()
+    assert newest.rows() == [("a", "x", "Ulm", False), ("b", "y", None, False), ("c", None, "Bonn", True)]
+    assert log.current(START).select("Id", "City").sort("Id").collect().rows() == [("a", None), ("b", None)]
+    version = log.version
+    assert log.backfill(new, synced_at=hours(3)) == Appended(0, 0)
+    assert log.version == version + 1
+    late = ObjectLog(tmp_path, "Account")
+    log.append(rows({"Id": "z"}), synced_at=hours(4), watermark=hours(4))
+    with pytest.raises(StoreError, match="another sync is writing"):
+        late.backfill(new.with_columns(City=pl.lit("Kiel")), synced_at=hours(5))
+    with pytest.raises(StoreError, match=r"Account\.City is Int64 but the store holds String"):
+        log.backfill(pl.DataFrame({"Id": ["a"], "City": [1]}), synced_at=hours(6))

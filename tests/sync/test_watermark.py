@@ -21,12 +21,11 @@ def test_the_first_window_has_no_beginning() -> None:
 
 def test_the_next_one_overlaps_the_last() -> None:
     assert next_window(NOW - MINUTE * 60, NOW) == Window(NOW - MINUTE * 70, NOW)
-    assert next_window(NOW - MINUTE * 60, NOW, in_full=True) == Window(None, NOW)
 
 
 def test_nothing_is_read_while_the_bound_stands_still() -> None:
     assert next_window(NOW, NOW) is None
-    assert next_window(NOW, NOW - MINUTE, in_full=True) is None
+    assert next_window(NOW, NOW - MINUTE) is None
 
 
 def test_the_clock_is_trusted_five_seconds_late() -> None:

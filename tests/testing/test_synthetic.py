@@ -11,8 +11,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from attribution.testing.objects import standard_objects
+from attribution.deals import KINDS
+from attribution.readings import readings
 from attribution.testing.synthetic import NOW, SyntheticOrg, generate, salesforce_id
+from attribution.testing.synthetic.schema import all_objects
 from attribution.testing.truth import Rules, Truth
 
 DAY = timedelta(days=1)
@@ -32,6 +34,10 @@ def truth() -> Truth:
 @cache
 def table(name: str, licences: bool = True) -> tuple[dict[str, Any], ...]:
     return tuple(demo(licences).records[name])
+
+
+def edits(name: str) -> list[dict[str, Any]]:
+    return demo().edits[name]
 
 
 @cache
@@ -80,6 +86,17 @@ def is_partner_user(user_id: str) -> bool:
 
 def is_internal(user_id: str) -> bool:
     return user_id in by_id("User") and by_id("User")[user_id]["ContactId"] is None
+
+
+@cache
+def orgs() -> tuple[SyntheticOrg, ...]:
+    """Orgs of every kind, small."""
+    return (
+        generate(300, 1),
+        generate(300, 2, mapped=False, multi_currency=False),
+        generate(300, 3, partner_licences=False, currency="JPY"),
+        generate(300, 4, amount_field="ACV__c", currency="KWD"),
+    )
 
 
 def kind_of_partner(account: dict[str, Any]) -> str | None:
@@ -156,7 +173,8 @@ SITUATIONS: dict[str, Callable[[], int]] = {
     "re-entry": lambda: sum(len(stages_of(key)) > len(set(stages_of(key))) for key in truth().deals),
     "lost, reopened, won": lambda: sum("Closed Lost" in stages_of(d.id) for d in close_rows("won")),
     "amount edited after the close": lambda: sum(
-        rows[-1]["CreatedDate"] > (truth().deals[key].closed_at or NOW) for key, rows in histories().items()
+        key in truth().deals and rows[-1]["CreatedDate"] > (truth().deals[key].closed_at or NOW)
+        for key, rows in histories().items()
     ),
     "deal without history": lambda: sum(d.id not in histories() for d in close_rows("won")),
     "close without a row": lambda: sum(
@@ -335,6 +353,113 @@ SITUATIONS: dict[str, Callable[[], int]] = {
         and not any(r["PartnerId"] == p.partner_id for r in live("ChannelProgramMember"))
         for _, p in points()
     ),
+    **{
+        f"{kind} touchpoint": lambda kind=kind: sum(p.kind == kind for _, p in points())  # type: ignore[misc]
+        for kind in (*KINDS, "advisory")
+    },
+    **{
+        f"{kind} reaches several deals or none": lambda kind=kind: sum(  # type: ignore[misc]
+            each.startswith(kind) for each in truth().ambiguous | truth().orphans
+        )
+        for kind in ("CampaignMember", "Task", "Deal_Registration__c", "Overlap__c", "Partner_Influence__c")
+    },
+    **{
+        f"{state} registration": lambda state=state: sum(  # type: ignore[misc]
+            p.kind == "deal_registration" and p.approval == state for _, p in points()
+        )
+        for state in ("approved", "pending", "rejected", "none")
+    },
+    "sourced by a registration": lambda: sum(
+        d.sourced_partner_id in {p.partner_id for p in d.touchpoints if p.kind == "deal_registration"}
+        for d in truth().deals.values()
+    ),
+    "registration that has expired": lambda: sum(
+        p.kind == "deal_registration" and p.approval == "approved" and not p.counting for _, p in points()
+    ),
+    "late lookup": lambda: sum(
+        p.kind == "sourced_by" and p.recorded_at > d.created_at + 14 * DAY for d, p in points()
+    ),
+    "lookup from the start": lambda: sum(
+        p.kind == "sourced_by" and p.occurred_at == d.created_at for d, p in points()
+    ),
+    "lookup emptied again": lambda: sum(
+        r["NewValue"] is None and by_id("Opportunity")[r["OpportunityId"]][r["Field"]] is None
+        for r in live("OpportunityFieldHistory")
+    ),
+    "campaign of a mapped partner": lambda: sum(r["Partner__c"] is not None for r in live("Campaign")),
+    "approved request for funds": lambda: sum(r["Status"] == "Approved" for r in live("PartnerFundRequest")),
+    "member that did not respond": lambda: sum(
+        p.kind == "campaign_response" and p.strength == "exposure" for _, p in points()
+    ),
+    "member that is both lead and contact": lambda: sum(
+        r["LeadId"] is not None and r["ContactId"] is not None for r in live("CampaignMember")
+    ),
+    "partner in a role for a customer": lambda: sum(
+        p.kind == "contact_role" and p.own_account for _, p in points()
+    ),
+    "meeting with two partners": lambda: sum(
+        n > 1 for n in Counter(p.id.split(":")[1] for _, p in points() if p.kind == "meeting").values()
+    ),
+    "open task": lambda: sum(not r["IsClosed"] for r in live("Task")),
+    "task without any date": lambda: sum(
+        r["IsClosed"] and r["CompletedDateTime"] is None and r["ActivityDate"] is None for r in live("Task")
+    ),
+    "weak evidence alone": lambda: sum(
+        {p.strength for p in d.touchpoints if p.counting and p.partner_id == partner} == {"weak"}
+        for d in truth().deals.values()
+        for partner, _, _ in d.influenced
+    ),
+    "weak evidence of one day": lambda: sum(
+        d.outcome == "won"
+        and not d.influenced
+        and any(p.counting and p.strength == "weak" for p in d.touchpoints)
+        for d in truth().deals.values()
+    ),
+    **{
+        f"{state} claim": lambda state=state: sum(  # type: ignore[misc]
+            s == state for d in truth().deals.values() for _, s, _ in d.influenced
+        )
+        for state in ("approved", "pending")
+    },
+    **{
+        f"won in {code}": lambda code=code: sum(  # type: ignore[misc]
+            by_id("Opportunity")[d.id]["CurrencyIsoCode"] == code for d in close_rows("won")
+        )
+        for code in ("USD", "EUR", "JPY", "KWD", "GBP", "CHF")
+    },
+    "currency without a rate": lambda: sum(
+        d.amount_minor is None and by_id("Opportunity")[d.id]["Amount"] is not None for d in close_rows("won")
+    ),
+    "excluded": lambda: truth().excluded_deals,
+    "no industry": lambda: sum(dict(d.segments)["Industry__c"] is None for d in close_rows("won")),
+    "tier": lambda: sum(p.tier_id is not None for _, p in points()),
+    "program of a mapped field": lambda: sum(
+        p.kind == "deal_registration" and p.program_id is not None and p.tier_id is None for _, p in points()
+    ),
+    "family of three generations": lambda: sum(
+        r.get("ParentId") is not None and by_id("Account")[r["ParentId"]].get("ParentId") is not None
+        for r in live("Account")
+    ),
+    "partner no longer": lambda: sum(
+        by_id("Account")[r["Id"]].get("IsPartner") and not r["IsPartner"] for r in edits("Account")
+    ),
+    "partner from now on": lambda: sum(
+        r["Type"] == "Partner" and by_id("Account")[r["Id"]]["Type"] != "Partner" for r in edits("Account")
+    ),
+    "merged later": lambda: sum(
+        bool(r.get("MasterRecordId")) for name in ("Account", "Contact", "Lead") for r in edits(name)
+    ),
+    "approved later": lambda: sum(r["Status__c"] == "Approved" for r in edits("Deal_Registration__c")),
+    "closed later without a row": lambda: sum(
+        r["IsClosed"]
+        and not by_id("Opportunity")[r["Id"]]["IsClosed"]
+        and r["Id"] not in {h["OpportunityId"] for h in edits("OpportunityHistory")}
+        for r in edits("Opportunity")
+    ),
+    "lookup filled later without a row": lambda: sum(
+        r["Referring_Partner__c"] != by_id("Opportunity")[r["Id"]]["Referring_Partner__c"]
+        for r in edits("Opportunity")
+    ),
     "no program": lambda: sum(p.program_id is None for _, p in points()),
 }
 
@@ -344,11 +469,12 @@ def test_the_demo_org_is_hostile(situation: str) -> None:
     assert SITUATIONS[situation]() > 0
 
 
-@pytest.mark.parametrize("licences", [True, False])
-def test_rows_fit_the_schema(licences: bool) -> None:
-    objects = standard_objects(partner_licences=licences)
+@pytest.mark.parametrize("number", range(4))
+def test_rows_fit_the_schema(number: int) -> None:
+    org = orgs()[number]
+    objects = all_objects(org.schema)
     python = {"boolean": bool, "date": date, "datetime": datetime, "int": int}
-    for name, rows in demo(licences).records.items():
+    for name, rows in [*org.records.items(), *org.edits.items()]:
         fields = {field.name: field for field in objects[name].fields}
         required = {
             field.name for field in objects[name].fields if not field.nillable and not field.calculated
@@ -362,13 +488,14 @@ def test_rows_fit_the_schema(licences: bool) -> None:
                     assert type(value) is python.get(fields[key].type, numeric), (name, key)
 
 
-@pytest.mark.parametrize("licences", [True, False])
-def test_ids_are_salesforces_and_references_point_at_rows(licences: bool) -> None:
-    org = demo(licences)
-    objects = standard_objects(partner_licences=licences)
+@pytest.mark.parametrize("number", range(4))
+def test_ids_are_salesforces_and_references_point_at_rows(number: int) -> None:
+    org = orgs()[number]
+    objects = all_objects(org.schema)
     known = {row["Id"] for rows in org.records.values() for row in rows}
     assert len(known) == sum(len(rows) for rows in org.records.values())
-    for name, rows in org.records.items():
+    known |= {row["Id"] for rows in org.edits.values() for row in rows}
+    for name, rows in [*org.records.items(), *org.edits.items()]:
         lookups = {field.name for field in objects[name].fields if field.type == "reference"} - {"WhatId"}
         for row in rows:
             record_id = str(row["Id"])
@@ -399,19 +526,64 @@ def test_ids_that_differ_in_case_alone_are_two_records() -> None:
     assert upper.lower() == lower.lower()
 
 
-@pytest.mark.parametrize("licences", [True, False])
-def test_instants_are_aware_whole_seconds_and_nothing_is_recorded_in_the_future(licences: bool) -> None:
-    org = demo(licences)
-    for name, rows in org.records.items():
-        for row in rows:
-            for key, value in row.items():
-                if isinstance(value, datetime):
-                    assert value.tzinfo is UTC, (name, key)
-                    assert value.microsecond == 0, (name, key)
-            created, changed = row["CreatedDate"], row["SystemModstamp"]
-            assert isinstance(created, datetime)
-            assert isinstance(changed, datetime)
-            assert created <= changed < org.now, name
+@pytest.mark.parametrize("number", range(4))
+def test_instants_are_aware_whole_seconds_and_nothing_is_recorded_in_the_future(number: int) -> None:
+    org = orgs()[number]
+    for tables, end in ((org.records, org.now), (org.edits, org.edited_at)):
+        for name, rows in tables.items():
+            for row in rows:
+                for key, value in row.items():
+                    if isinstance(value, datetime):
+                        assert value.tzinfo is UTC, (name, key)
+                        assert value.microsecond == 0, (name, key)
+                created, changed = row["CreatedDate"], row.get("SystemModstamp", row["CreatedDate"])
+                assert isinstance(created, datetime)
+                assert isinstance(changed, datetime)
+                assert created <= changed < end, name
+
+
+def test_edits_are_later_versions_and_new_records() -> None:
+    for org in orgs():
+        for name, rows in org.edits.items():
+            before = {row["Id"]: row for row in org.records[name]}
+            for row in rows:
+                assert row.get("SystemModstamp", row["CreatedDate"]) > org.now, name  # type: ignore[operator]
+                assert row != before.get(row["Id"])
+        assert org.truth() == org.truth(edited=True, as_of=org.now, known_at=org.now)
+        assert org.truth().deals != org.truth(edited=True).deals
+
+
+def agree(found: dict[str, Any], row: dict[str, Any]) -> bool:
+    """Whether a row is there; what it leaves open, such as an end, Salesforce may have filled in."""
+    return all(value is None or found[key] == value for key, value in row.items())
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_an_org_on_loopback_holds_the_rows_and_their_edits(number: int) -> None:
+    generated = orgs()[number]
+    org = generated.org()
+    for name, rows in generated.records.items():
+        found = {row["Id"]: row for row in org.rows(name)}
+        ours = name == "User"  # the one that reads
+        assert len(found) == len(rows) + ours
+        assert all(agree(found[row["Id"]], row) for row in rows), name
+    assert org.now == generated.now + timedelta(minutes=10)
+    generated.edit(org)
+    for name, rows in generated.edits.items():
+        found = {row["Id"]: row for row in org.rows(name)}
+        assert all(agree(found[row["Id"]], row) for row in rows), name
+    org.close()
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_mapping_names_what_the_org_has(number: int) -> None:
+    org = orgs()[number]
+    objects = all_objects(org.schema)
+    for reading in readings(org.mapping).values():
+        if reading.object in objects:
+            assert all(objects[reading.object].has(name) for name in reading.needed), reading.object
+        else:
+            assert not reading.required
 
 
 def test_some_minutes_between_the_watermark_and_now_change_nothing() -> None:
@@ -434,7 +606,8 @@ def test_an_org_without_partner_licences() -> None:
     assert "PartnerAccountId" not in org.records["Lead"][0]
     assert all(row["ContactId"] is None for row in org.records["User"])
     kinds = {point.kind for deal in org.truth().deals.values() for point in deal.touchpoints}
-    assert kinds == {"role", "meeting"}
+    assert kinds == {*KINDS, "advisory"} - {"partner_owned", "handed_over"}
+    assert not any(point.tier_id for deal in org.truth().deals.values() for point in deal.touchpoints)
 
 
 @pytest.mark.parametrize("opportunities", [0, 1, 2, 7])
@@ -462,3 +635,5 @@ def test_what_cannot_be_made_is_refused() -> None:
         generate(-1)
     with pytest.raises(ValueError, match="time zone"):
         generate(1, now=datetime(2026, 1, 1))
+    with pytest.raises(ValueError, match="currency must be one of USD"):
+        generate(1, currency="CHF")

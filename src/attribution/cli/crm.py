@@ -1,9 +1,11 @@
-"""Commands that talk to Salesforce: doctor, sync."""
+"""Commands that fill a store: doctor, sync, overlaps."""
 
 from __future__ import annotations
 
 import json
 import sys
+import tomllib
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +14,7 @@ from attribution.cli.options import AsJson, Debug, MappingFile, StorePath, open_
 from attribution.cli.progress import progress
 from attribution.errors import TransientCrmError, known
 
-__all__ = ["doctor", "sync"]
+__all__ = ["doctor", "overlaps", "sync"]
 
 
 def sync(
@@ -44,15 +46,44 @@ def sync(
 
 
 def doctor(
-    store: StorePath = None, mapping: MappingFile = None, as_json: AsJson = False, debug: Debug = False
+    suggest: Annotated[
+        bool, typer.Option("--suggest", help="Print a mapping of what seems to tell of partners, as TOML.")
+    ] = False,
+    store: StorePath = None,
+    mapping: MappingFile = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Say what will and will not be synced, and why; writes nothing."""
     from attribution.mapping import Mapping
+    from attribution.sync import suggestion
     from attribution.sync.diagnosis import examine
     from attribution.sync.salesforce import Salesforce
 
+    if suggest:
+        toml = suggestion.suggest(Salesforce.from_env())
+        document = {"toml": toml} | tomllib.loads(toml)
+        sys.stdout.write(json.dumps(document) + "\n" if as_json else toml)
+        return
     settings = read_mapping(mapping) or (Mapping() if store is None else open_store(store).mapping)
     diagnosis = examine(Salesforce.from_env(), settings)
     sys.stdout.write(json.dumps(diagnosis.to_dict()) + "\n" if as_json else f"{diagnosis}\n")
     if diagnosis.blocked:
         raise typer.Exit(2)
+
+
+def overlaps(
+    file: Annotated[Path, typer.Argument(help="CSV: partner, account, occurred_on or found_at, source.")],
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Overlaps of the same sources that the file lacks count as deleted."),
+    ] = False,
+    store: StorePath = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Import account overlaps from a CSV file, for orgs where no object holds them."""
+    added = open_store(store).import_overlaps(file, replace=replace)
+    document = {"file": str(file), "written": added.written, "deleted": added.deleted}
+    told = f"{added.written} overlaps new or changed, {added.deleted} gone\n"
+    sys.stdout.write(json.dumps(document) + "\n" if as_json else told)

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +19,7 @@ from attribution.cli.progress import progress
 from attribution.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from attribution.measures.credit import Credit
     from attribution.measures.results import Table
     from attribution.testing.truth import Truth
 
@@ -50,30 +50,27 @@ def demo(
 ) -> None:
     """Sync a generated org from loopback, measure it, and compare every figure with the known truth."""
     from attribution import Linear, Salesforce, Store, attribute, influenced, sourced
-    from attribution.testing import Org, generate
+    from attribution.testing import generate
 
     if store is not None and Store(store).organization_id is not None:
         raise UsageError(f"{store} is a store already", hint="name a new folder")
-    org_data = generate(opportunities, seed)
-    with (
-        _folder(store) as folder,
-        Org(now=org_data.now, organization=org_data.records["Organization"][0], stages=()) as org,
-    ):
-        org.load(org_data.records)
-        org.advance(timedelta(minutes=10))
+    records = generate(opportunities, seed)
+    with _folder(store) as folder, records.org() as org:
         _say(f"An org of {opportunities:,} opportunities answers on {org.url}", as_json)
-        kept = Store(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "attribution.toml").write_text('[mapping]\ncurrency = "USD"\n', encoding="utf-8")
+        (folder / "attribution.toml").write_text(records.settings, encoding="utf-8")
+        kept = Store(folder)
         source = Salesforce(instance_url=org.url, access_token=org.token, ca_bundle=org.ca_bundle)
         with progress() as show:
             report = kept.sync(source, progress=show)
         _say(f"{report}\n", as_json)
         deals = kept.deals()
+        currencies = kept.rows("Opportunity")["CurrencyIsoCode"].value_counts(sort=True, name="n_deals")
+    org.close()
 
     measures = (sourced(deals), influenced(deals), attribute(deals, Linear()))
     tables = [measure.by("partner") for measure in measures]
-    truth = org_data.truth(as_of=deals.as_of)
+    truth = records.truth(as_of=deals.as_of)
     checks = [check for table in tables for check in _checks(table, truth)]
     if as_json:
         document = {
@@ -83,8 +80,13 @@ def demo(
         }
         sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
     else:
+        counts = ", ".join(f"{code} {count:,}" for code, count in currencies.iter_rows())
+        sys.stdout.write(f"Opportunities by currency: {counts}\n")
+        sys.stdout.write(f"Amounts are converted to {deals.currency} at the rate of the close date.\n\n")
         for table in tables:
             sys.stdout.write(f"{table.to_text(_SHOWN)}\n\n")
+        for registered in _registered(measures[-1]):
+            sys.stdout.write(f"One deal with a registration, touch by touch:\n\n{registered}\n\n")
         sys.stdout.write(_beside_truth(checks))
     wrong = [check for check in checks if Decimal(check.difference)]
     if wrong:
@@ -103,6 +105,15 @@ def _folder(kept: Path | None) -> Iterator[Path]:
 def _say(text: str, as_json: bool) -> None:
     if not as_json:
         sys.stdout.write(f"{text}\n")
+
+
+def _registered(credit: Credit) -> Iterator[Table]:
+    """The first won deal whose path begins with a deal registration."""
+    for deal in credit.deals:
+        kinds = [touchpoint.kind for touchpoint in deal.touchpoints]
+        if deal.outcome == "won" and deal.amount and len(kinds) > 2 and kinds[0] == "deal_registration":
+            yield credit.of(deal.id)
+            return
 
 
 def _checks(table: Table, truth: Truth) -> Iterator[Check]:

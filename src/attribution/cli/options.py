@@ -58,9 +58,7 @@ def read_mapping(path: Path | None) -> Mapping | None:
     from attribution.mapping import Mapping
     from attribution.settings import read_toml
 
-    return (
-        None if path is None else Mapping.from_table(read_toml(path).get("mapping", {}), f"{path} [mapping]")
-    )
+    return None if path is None else Mapping.from_file(read_toml(path), "mapping")
 
 
 def read_policy(path: Path | None) -> Policy | None:
@@ -68,7 +66,7 @@ def read_policy(path: Path | None) -> Policy | None:
     from attribution.policy import Policy
     from attribution.settings import read_toml
 
-    return None if path is None else Policy.from_table(read_toml(path).get("policy", {}), f"{path} [policy]")
+    return None if path is None else Policy.from_file(read_toml(path), "policy")
 
 
 def instant(text: str, option: str, zone: str) -> datetime:

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution import money
-from attribution.deals import NO_PROGRAM, Deals, Snapshot, TouchpointColumns
+from attribution.deals import NOBODY, Deals, Snapshot, TouchpointColumns
 from attribution.errors import UsageError
-from attribution.measures.claims import claims, counting
+from attribution.measures.claims import claims
+from attribution.measures.evidence import counting
 from attribution.measures.results import Cells, Ints, Measure, Row, Table, measured
 from attribution.models.base import AttributionModel, Scores, model_name
 
@@ -32,10 +33,8 @@ _DEAL_COLUMNS = (
     *("touchpoint", "occurred_at", "partner", "partner_id", "program", "program_id"),
     *("kind", "counts", "amount", "share"),
 )
-_PER_TOUCHPOINT = (
-    *("occurred_at", "partner", "program", "kind", "flags"),
-    *("recorded_at", "object", "record", "role"),
-)
+_HOT = ("occurred_at", "partner", "program", "kind", "flags", "tier", "role")
+_COLD = ("recorded_at", "object", "record")
 _FAR_FROM_ONE = 500
 """Powers of two; float64 reaches to 2^1023."""
 
@@ -91,7 +90,7 @@ class Credit(Measure):
                     "occurred_at": touchpoint.occurred_at,
                     "partner": touchpoint.partner.name,
                     "partner_id": touchpoint.partner.id,
-                    "program": program.name if program else NO_PROGRAM,
+                    "program": program.name if program else NOBODY,
                     "program_id": program.id if program else None,
                     "kind": touchpoint.kind,
                     "counts": bool(players[row]),
@@ -189,14 +188,15 @@ def attribute(deals: Deals, model: AttributionModel, *, of: str = "won", eligibl
     amounts = money.allocate(deals.snapshot.deals.amount[positions], shares, offsets)
 
     keep = shares > 0
-    touchpoint = np.flatnonzero(counting(deals))[rows]
+    chosen = players.snapshot.touchpoints.cold_at
+    touchpoint = rows if chosen is None else chosen[rows]
     found = claims(deals)
     if eligible == "qualified":
         qualified = np.zeros(len(deals.snapshot.touchpoints), dtype=bool)
         qualified[found.rows] = found.per_row(found.headline)
         keep &= qualified[touchpoint]
     cells = Cells(touchpoint[keep], {"share": shares[keep], "amount": amounts[keep]})
-    return Credit(deals, of, positions, int(found.contested[positions].sum()), cells, model)
+    return Credit(deals, of, positions, int(found.sourcing.contested[positions].sum()), cells, model)
 
 
 def _players(deals: Deals) -> Deals:
@@ -208,14 +208,21 @@ def _players(deals: Deals) -> Deals:
             return deals.snapshot
         before = np.concatenate([[0], np.cumsum(keep)])
         reached, hosted = keep[touchpoints.reached], keep[touchpoints.hosted]
+        judged = keep[touchpoints.judged]
         columns = TouchpointColumns(
             offsets=before[touchpoints.offsets],
-            **{name: getattr(touchpoints, name)[keep] for name in _PER_TOUCHPOINT},
+            **{name: getattr(touchpoints, name)[keep] for name in _HOT},
+            **{name: getattr(touchpoints, name) for name in _COLD},
             reached=before[touchpoints.reached[reached]],
             reach_from=touchpoints.reach_from[reached],
             reach_below=touchpoints.reach_below[reached],
             hosted=before[touchpoints.hosted[hosted]],
             host=touchpoints.host[hosted],
+            judged=before[touchpoints.judged[judged]],
+            approval=touchpoints.approval[judged],
+            approved_at=touchpoints.approved_at[judged],
+            expires_at=touchpoints.expires_at[judged],
+            cold_at=np.flatnonzero(keep),
         )
         # what was worked out of all touchpoints is not true of these
         return replace(deals.snapshot, touchpoints=columns, memo={})

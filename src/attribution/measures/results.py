@@ -1,8 +1,8 @@
 """The shape of every result: cells of deals and partners, added up into one kind of table.
 
 A measure holds *cells*, one per claim or per credited touchpoint of the deals it measures. A table adds
-them up by partner, by program, or by both. Money stays in whole minor units until a table shows it, and
-nothing is rounded here.
+them up by partner, program, deal type or whatever else is known of a touchpoint or its deal. Money stays
+in whole minor units until a table shows it, and nothing is rounded here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution import money
-from attribution.deals import NO_PROGRAM, OUTCOMES, Deals, Party
+from attribution.deals import DEAL_TYPES, NOBODY, OUTCOMES, Deals, Party
 from attribution.errors import UsageError, known
 
 if TYPE_CHECKING:
@@ -35,16 +35,20 @@ Row = dict[str, Any]
 
 OF = ("won", "open", "lost", "all")
 """Which deals are measured."""
-BY = ("partner", "program")
-"""What a table can be grouped by."""
+BY = ("partner", "parent", "program", "tier", "deal_type")
+"""What every table can be grouped by, beside the segments of the deals."""
 DENSE = 1 << 22
 """Up to this many combinations of labels are counted in place; of more, only those that occur."""
+_PARTIES = ("partner", "parent", "program", "tier")
+"""Those of them that have an id beside their name."""
 _TIES = ("partner_id", "program", "program_id")
-"""Rows of one amount are ordered by these."""
+"""Rows of one amount are ordered by these, then by what else they are grouped by."""
+
 _LABELS = {
     "n_deals": "deals",
     "future_dated_deals": "future-dated deals",
     "unverified": "unverified lead source",
+    "current_rate_deals": "deals at current rates",
 }
 _EPOCH = date(1970, 1, 1)
 
@@ -100,6 +104,12 @@ class Table:
     def __len__(self) -> int:
         return len(self.rows)
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Columns that name a row: what it is grouped by, and the ids of that."""
+        named = {*self.by, *(f"{name}_id" for name in self.by)}
+        return tuple(name for name in self.columns if name in named)
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON document: amounts as decimal strings, instants as ISO 8601 in UTC."""
         document: dict[str, Any] = _plain({**self.head, "by": list(self.by), "rows": self.rows, **self.foot})
@@ -125,6 +135,7 @@ class Table:
                 hint="pip install 'partner-attribution[pandas]', or use to_polars()",
             ) from None
         dtypes = {"share": "float64", "deals": "float64", "n_deals": "int64", "counts": "bool"}
+        dtypes |= dict.fromkeys(self.labels, "object")
         return pandas.DataFrame(
             {
                 name: pandas.Series([row[name] for row in self.rows], dtype=dtypes.get(name, "object"))
@@ -165,14 +176,18 @@ class Table:
         schema = {
             name: amount if name.endswith("amount") else types.get(name, polars.String)
             for name in self.columns
-        }
+        } | dict.fromkeys(self.labels, polars.String)
         return polars.DataFrame({name: [row[name] for row in rows] for name in self.columns}, schema=schema)
 
     def to_text(self, rows: int | None = None) -> str:
         """Aligned text for people: a title, the first ``rows`` rows (default: all), and the totals."""
         shown, body = self._text()
         body, hidden = body[:rows], len(body[rows:]) if rows is not None else 0
-        numeric = [name.endswith("amount") or name in ("deals", "n_deals", "share") for name in shown]
+        labels = self.labels
+        numeric = [
+            name not in labels and (name.endswith("amount") or name in ("deals", "n_deals", "share"))
+            for name in shown
+        ]
         widths = [max(map(len, column)) for column in zip(shown, *body, strict=True)]
         lines = [self._title()]
         for row in (shown, *body):
@@ -215,7 +230,7 @@ class Table:
 
     def _text(self) -> tuple[list[str], list[list[str]]]:
         """Column names and cells for people: an id only where a name stands for more than one."""
-        shown = [name for name in self.columns if not name.endswith("_id") or self._needs(name)]
+        shown = [name for name in self.columns if name in self.by or name[-3:] != "_id" or self._needs(name)]
         return shown, [[_text(name, row[name]) for name in shown] for row in self.rows]
 
     def _needs(self, id_column: str) -> bool:
@@ -227,6 +242,8 @@ class Table:
         return [
             (_LABELS.get(name, name.replace("_", " ")), _text(name, value))
             for name, value in self.foot.items()
+            # most orgs have one currency: nothing to say there
+            if value or name != "current_rate_deals"
         ]
 
 
@@ -280,12 +297,14 @@ class Measure(ABC):
         partner: str | Iterable[str] | None = None,
         program: str | Iterable[str] | None = None,
     ) -> Table:
-        """Group by ``"partner"``, ``"program"`` or both; largest amount first.
+        """Group by one or more of what is known of partners and deals; largest amount first.
 
         Parameters
         ----------
         names
-            What to group by, outermost first.
+            What to group by, outermost first: ``"partner"``, ``"parent"`` (the partner's ultimate parent, or
+            itself), ``"program"``, ``"tier"`` (the partner's level in the program when it acted),
+            ``"deal_type"``, or a segment of the deals.
         partner, program
             Names or ids: show what belongs to one of them only. ``total`` then covers the rows shown, while
             ``selected``, and with it every share, still refers to all deals measured.
@@ -295,19 +314,21 @@ class Measure(ABC):
         UsageError
             For something that a table cannot be grouped by, a partner or a program that does not exist.
         """
-        if not names or len(set(names)) < len(names) or not set(names) <= set(BY):
+        existing = (*BY, *(segment for segment, _ in self.deals.snapshot.segments))
+        if not names or len(set(names)) < len(names) or not set(names) <= set(existing):
             raise UsageError(
                 f"a table cannot be grouped by {', '.join(map(repr, names)) or 'nothing'}",
-                hint=f"name one or more of, each once: {known(BY)}",
+                hint=f"name one or more of, each once: {known(existing)}",
             )
         cells = self.cells
         if partner is not None or program is not None:
             cells = cells.where(self.deals.touchpoints_of(partner, program)[cells.touchpoint])
         groups = _Groups.of(self.deals, cells, names)
         columns = self._add_up(cells, groups.codes, groups.n)
-        found = [(code, groups.labels(code)) for code in groups.present()]
+        found = groups.present()
+        ties = dict.fromkeys((*_TIES, *groups.columns))
         found.sort(
-            key=lambda it: (-int(columns["amount"][it[0]]), *(it[1].get(label) or "" for label in _TIES))
+            key=lambda it: (-int(columns["amount"][it[0]]), *(it[1].get(label) or "" for label in ties))
         )
         selected = self._selected()
         rows = [labels | self._numbers(columns, code, selected) for code, labels in found]
@@ -348,6 +369,7 @@ class Measure(ABC):
             "future_dated_deals": int(future.sum()),
             **self._beside(cells),
             "unvalued_deals": int((~columns.valued[self.measured]).sum()),
+            "current_rate_deals": int(columns.rate_is_current[self.measured].sum()),
             "excluded_deals": self.deals.snapshot.excluded_deals,
         }
 
@@ -373,58 +395,88 @@ class Measure(ABC):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Dimension:
+    """One thing that cells can be grouped by: what its groups are called, and to which a cell belongs."""
+
+    name: str
+    labels: tuple[Party, ...] | tuple[str, ...]
+    codes: NDArray[np.integer[Any]]
+    """Position among the labels, per cell; -1 for none."""
+
+    @classmethod
+    def of(cls, deals: Deals, cells: Cells, name: str) -> _Dimension:
+        """Read a dimension off the touchpoints of cells, or off their deals."""
+        snapshot = deals.snapshot
+        columns, touchpoints = snapshot.deals, snapshot.touchpoints
+        if name == "partner":
+            return cls(name, snapshot.partners, touchpoints.partner[cells.touchpoint])
+        if name == "parent":
+            parents, parent_of = deals.parents
+            return cls(name, parents, parent_of[touchpoints.partner[cells.touchpoint]])
+        if name == "program":
+            return cls(name, snapshot.programs, touchpoints.program[cells.touchpoint])
+        if name == "tier":
+            return cls(name, snapshot.tiers, touchpoints.tier[cells.touchpoint])
+        deal = deals.deal_of[cells.touchpoint]
+        if name == "deal_type":
+            return cls(name, DEAL_TYPES, columns.deal_type[deal])
+        at = [segment for segment, _ in snapshot.segments].index(name)
+        return cls(name, snapshot.segments[at][1], columns.segments[at][deal])
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns that name its groups: parties have an id beside their name."""
+        return (self.name, f"{self.name}_id") if self.name in _PARTIES else (self.name,)
+
+    def label(self, cell: int) -> Row:
+        """Those columns for the group of a cell."""
+        code = int(self.codes[cell])
+        label = self.labels[code] if code >= 0 else None
+        if self.name not in _PARTIES:
+            return {self.name: NOBODY if label is None else label}
+        if not isinstance(label, Party):
+            return {self.name: NOBODY, f"{self.name}_id": None}
+        return {self.name: label.name, f"{self.name}_id": label.id}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Groups:
     """Which group each cell falls into, and what the groups are called."""
 
-    names: tuple[str, ...]
-    parties: tuple[tuple[Party, ...], ...]
+    dimensions: tuple[_Dimension, ...]
     codes: Ints
     """Per cell, in ``0 .. n - 1``."""
     n: int
-    keys: Ints | None
-    """Mixed-radix number of the labels, per code; None: the code itself."""
 
     @classmethod
     def of(cls, deals: Deals, cells: Cells, names: tuple[str, ...]) -> _Groups:
-        """Number the combinations of labels that cells can have."""
-        columns: dict[str, tuple[tuple[Party, ...], NDArray[Any]]] = {
-            "partner": (deals.partners, deals.snapshot.touchpoints.partner),
-            "program": (deals.programs, deals.snapshot.touchpoints.program),
-        }
+        """Number the combinations of labels that cells have."""
+        dimensions = tuple(_Dimension.of(deals, cells, name) for name in names)
         codes, n = np.zeros(len(cells), dtype=np.int64), 1
-        for name in names:
-            parties, column = columns[name]
-            # no party is -1, hence one more
-            codes = codes * (len(parties) + 1) + column[cells.touchpoint] + 1
-            n *= len(parties) + 1
-        keys = None
-        if n > DENSE:
-            keys, codes = np.unique(codes, return_inverse=True)
-            n = len(keys)
-        return cls(names, tuple(columns[name][0] for name in names), codes, n, keys)
+        for dimension in dimensions:
+            # no label is -1, hence one more
+            size = len(dimension.labels) + 1
+            codes = codes * size + dimension.codes + 1
+            n *= size
+            if n > DENSE:
+                present, codes = np.unique(codes, return_inverse=True)
+                n = len(present)
+        return cls(dimensions, codes, n)
 
-    def present(self) -> list[int]:
-        """Codes of the groups that have cells."""
-        codes: list[int] = np.flatnonzero(np.bincount(self.codes, minlength=self.n)).tolist()
-        return codes
+    def present(self) -> list[tuple[int, Row]]:
+        """Code and labels of each group that has cells."""
+        cell = np.full(self.n, -1, dtype=np.int64)
+        cell[self.codes] = np.arange(len(self.codes))
+        codes = np.flatnonzero(cell >= 0)
+        return [
+            (code, {name: value for each in self.dimensions for name, value in each.label(any_cell).items()})
+            for code, any_cell in zip(codes.tolist(), cell[codes].tolist(), strict=True)
+        ]
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns that name a group."""
-        return tuple(column for name in self.names for column in (name, f"{name}_id"))
-
-    def labels(self, code: int) -> Row:
-        """Names and ids of a group."""
-        key = code if self.keys is None else int(self.keys[code])
-        labels: Row = {}
-        for name, parties in zip(reversed(self.names), reversed(self.parties), strict=True):
-            key, at = divmod(key, len(parties) + 1)
-            party = parties[at - 1] if at else None
-            labels = {
-                name: party.name if party else NO_PROGRAM,
-                f"{name}_id": party.id if party else None,
-            } | labels
-        return labels
+        return tuple(column for dimension in self.dimensions for column in dimension.columns)
 
 
 def measured(deals: Deals, of: str) -> Ints:

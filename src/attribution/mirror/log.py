@@ -8,8 +8,9 @@ A version is a row of Salesforce fields with ``_synced_at``, the server's instan
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from attribution.errors import StoreError
 
-__all__ = ["DECIMAL", "INSTANT", "Appended", "ObjectLog"]
+__all__ = ["DECIMAL", "INSTANT", "Appended", "Coverage", "ObjectLog"]
 
 INSTANT: Final = pl.Datetime("us", "UTC")
 """Type of every instant in the mirror."""
@@ -39,6 +40,8 @@ _TYPES: Final[Mapping[str, pl.DataType]] = {
 _OWN: Final = ("_synced_at", "_deleted")
 _WINDOW: Final = "window"
 _DELETES: Final = "deletes"
+_MAINTENANCE: Final = "maintenance"
+_COVERAGE: Final = "attribution.coverage"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -51,6 +54,41 @@ class Appended:
     """Versions of live records."""
     deleted: int
     """Tombstones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What has been read completely up to the watermark; told by each commit, together with its rows."""
+
+    fields: tuple[str, ...]
+    where: str | None = None
+    """SOQL condition that the records meet; None: all are read."""
+    lookups: Mapping[str, str] = field(default_factory=dict)
+    """Per lookup to one object: that object."""
+    since: Mapping[str, datetime] = field(default_factory=dict)
+    """Per field that was not read from the first commit on: ``_synced_at`` of the commit that brought it.
+    In earlier versions it is not empty but unknown."""
+
+    def to_json(self) -> str:
+        """The coverage as a commit tells it."""
+        since = {name: at.isoformat() for name, at in self.since.items()}
+        return json.dumps(
+            {"fields": self.fields, "where": self.where, "lookups": dict(self.lookups), "since": since}
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Coverage:
+        """The coverage that a commit told.
+
+        Examples
+        --------
+        >>> coverage = Coverage(("Id", "AccountId"), "Id != null", {"AccountId": "Account"})
+        >>> Coverage.from_json(coverage.to_json()) == coverage
+        True
+        """
+        found = json.loads(text)
+        since = {name: datetime.fromisoformat(at) for name, at in found["since"].items()}
+        return cls(tuple(found["fields"]), found["where"], found["lookups"], since)
 
 
 class ObjectLog:
@@ -74,17 +112,24 @@ class ObjectLog:
         self._compact_at = compact_at
         self.path = Path(folder) / object
         self._table: DeltaTable | None = None
+        self._coverage: Coverage | None = None
         self.reload()
 
     def reload(self) -> None:
         """Look at the newest state of the table, as after somebody else has written it."""
         exists = DeltaTable.is_deltatable(str(self.path))
         self._table = DeltaTable(str(self.path)) if exists else None
+        self._coverage = None
 
     @property
     def exists(self) -> bool:
         """Whether the object was ever committed, be it without rows."""
         return self._table is not None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no version of any record is stored."""
+        return self._table is None or not self._table.file_uris()
 
     @property
     def version(self) -> int:
@@ -105,6 +150,24 @@ class ObjectLog:
     def fields(self) -> dict[str, pl.DataType]:
         """Type of every mirrored field, in the order of the table."""
         return {name: kind for name, kind in self._schema().items() if name not in _OWN}
+
+    @property
+    def coverage(self) -> Coverage:
+        """What has been read completely up to the watermark."""
+        if self._coverage is None:
+            self._coverage = self._told() or Coverage(tuple(self.fields))
+        return self._coverage
+
+    def _told(self) -> Coverage | None:
+        """What the newest commit that tells says was read; none does in a log that was filled, not read."""
+        if self._table is None:
+            return None
+        # every commit of ours tells, so the first entry does but where somebody else wrote last
+        for limit in (1, None):
+            for entry in self._table.history(limit):
+                if _COVERAGE in entry:
+                    return Coverage.from_json(entry[_COVERAGE])
+        return None
 
     def versions(self, known_at: datetime | None = None) -> pl.LazyFrame:
         """Every version read by ``known_at``, deleted ones included, with ``_synced_at`` and ``_deleted``."""
@@ -169,6 +232,7 @@ class ObjectLog:
         watermark: datetime | None = None,
         deletions: pl.DataFrame | None = None,
         deletes_watermark: datetime | None = None,
+        coverage: Coverage | None = None,
     ) -> Appended:
         """Append what is new in ``rows``, and the watermarks, in one commit.
 
@@ -187,6 +251,9 @@ class ObjectLog:
             already, or has a version stamped at or after ``deleted_at`` (it was undeleted) is skipped.
         deletes_watermark
             Up to which instant the deletions are complete.
+        coverage
+            What has now been read completely up to the watermark; default: what was before. Without a
+            ``watermark`` the commit counts as maintenance.
 
         Raises
         ------
@@ -200,14 +267,58 @@ class ObjectLog:
             for name, instant in ((_WINDOW, watermark), (_DELETES, deletes_watermark))
             if instant is not None and self._advances(name, instant)
         ]
+        if coverage is not None and watermark is None:
+            transactions.append(self._maintenance())
         rows = rows.unique("Id", keep="last", maintain_order=True)
         changed = self._changed(rows, deletions)
         if not (changed.height or transactions or set(changed.columns) - set(self._schema())):
             return Appended(0, 0)
         stamp = self._stamp(synced_at)
-        self._commit(changed.with_columns(pl.lit(stamp, INSTANT).alias("_synced_at")), transactions)
-        if changed.height:
-            self._compact()
+        if coverage is not None:
+            coverage = self._growing(coverage, rows.columns, stamp)
+        changed = changed.with_columns(pl.lit(stamp, INSTANT).alias("_synced_at"))
+        self._commit(changed, transactions, coverage)
+        deleted = int(changed["_deleted"].sum())
+        return Appended(changed.height - deleted, deleted)
+
+    def backfill(
+        self, rows: pl.DataFrame, *, synced_at: datetime, lookups: Mapping[str, str] | None = None
+    ) -> Appended:
+        """Append the values of fields that were not read before, in one commit; the watermark stays.
+
+        Parameters
+        ----------
+        rows
+            ``Id`` and the fields. A record whose stored values are the same gets no new version; one that
+            is not stored is left to the window that is still to come.
+        synced_at
+            Server instant of the read.
+        lookups
+            Per lookup to one object among the fields: that object.
+
+        Raises
+        ------
+        StoreError
+            As :meth:`append`.
+        """
+        self.check_types(rows.schema)
+        names = [name for name in rows.columns if name != "Id"]
+        rows = rows.unique("Id", keep="last", maintain_order=True)
+        stored = self.newest().drop("_synced_at").collect()
+        known = [name for name in names if name in stored.columns]
+        was = stored.rename({name: f"was {name}" for name in known})
+        both = was.join(rows, on="Id", how="inner")
+        same = [pl.col(name).eq_missing(pl.col(f"was {name}") if name in known else None) for name in names]
+        order = [*stored.columns, *(name for name in names if name not in known)]
+        stamp = self._stamp(synced_at)
+        changed = both.filter(~pl.all_horizontal(same)).select(order)
+        changed = changed.with_columns(pl.lit(stamp, INSTANT).alias("_synced_at"))
+        coverage = replace(
+            self.coverage,
+            fields=tuple(dict.fromkeys((*self.coverage.fields, *names))),
+            lookups={**self.coverage.lookups, **(lookups or {})},
+        )
+        self._commit(changed, [self._maintenance()], self._growing(coverage, names, stamp))
         deleted = int(changed["_deleted"].sum())
         return Appended(changed.height - deleted, deleted)
 
@@ -249,13 +360,27 @@ class ObjectLog:
             )
         return True
 
+    def _growing(self, coverage: Coverage, names: list[str], stamp: datetime) -> Coverage:
+        """The coverage with the instant from which on the fields are known that the table lacks as yet."""
+        stored = self._schema()
+        new = [name for name in names if name not in stored] if stored else []
+        return replace(coverage, since={**self.coverage.since, **dict.fromkeys(new, stamp)})
+
+    def _maintenance(self) -> Transaction:
+        """The next of the commits that leave the watermarks where they are: a sequence number."""
+        before = None if self._table is None else self._table.transaction_version(_MAINTENANCE)
+        return Transaction(_MAINTENANCE, (before or 0) + 1)
+
     def _stamp(self, synced_at: datetime) -> datetime:
         newest = self.versions().select(pl.col("_synced_at").max()).collect().item()
         return synced_at if newest is None else max(synced_at, newest + _MICROSECOND)
 
-    def _commit(self, rows: pl.DataFrame, transactions: list[Transaction]) -> None:
+    def _commit(self, rows: pl.DataFrame, transactions: list[Transaction], coverage: Coverage | None) -> None:
+        told = self._telling(coverage or self._told())
         # no retries: delta-rs would rebase our rows onto a commit whose watermark we have not seen
-        properties = CommitProperties(app_transactions=transactions, max_commit_retries=0)
+        properties = CommitProperties(
+            app_transactions=transactions, max_commit_retries=0, custom_metadata=told
+        )
         table = self._table
         try:
             if table is None:
@@ -286,14 +411,21 @@ class ObjectLog:
                 hint="let it finish, then run this again",
             ) from error
         self.reload()
+        if rows.height:
+            self._compact()
+
+    @staticmethod
+    def _telling(coverage: Coverage | None) -> dict[str, str] | None:
+        return None if coverage is None else {_COVERAGE: coverage.to_json()}
 
     def _compact(self) -> None:
         """Merge small files once there are many; old files stay for whoever is reading them."""
         if self._table is None or len(self._table.file_uris()) < self._compact_at:
             return
         # whoever committed in between will compact the next time
+        properties = CommitProperties(max_commit_retries=0, custom_metadata=self._telling(self._told()))
         with contextlib.suppress(CommitFailedError):
-            self._table.optimize.compact(commit_properties=CommitProperties(max_commit_retries=0))
+            self._table.optimize.compact(commit_properties=properties)
         self.reload()
 
     def _instant(self, name: str) -> datetime | None:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import polars as pl
 
-from attribution.errors import CrmError, TransientCrmError, UsageError
-from attribution.mapping import Reading
-from attribution.mirror.log import INSTANT, ObjectLog
+from attribution.errors import CrmError, TransientCrmError
+from attribution.mirror.log import INSTANT, Appended, Coverage, ObjectLog
+from attribution.sync.planning import Plan, Planned
 from attribution.sync.rows import Rejected, column_types, typed
-from attribution.sync.source import ObjectDescription, ObjectSummary, Source
+from attribution.sync.source import Source
 from attribution.sync.watermark import Window, bound_from_clock, deletion_span, next_window, probe_span
 
-__all__ = ["ObjectReport", "Plan", "Progress", "Rejected", "SyncReport", "plan", "run"]
+__all__ = ["ObjectReport", "Progress", "Rejected", "SyncReport", "run"]
 
 Status = Literal["ok", "unavailable", "failed"]
+_DELETION: Final = {"Id": pl.String(), "deleted_at": INSTANT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,8 @@ class SyncReport:
         }
 
     def __str__(self) -> str:
-        row = "{:<22}{:<12}{:>9}{:>9}{:>9}{:>9}  {}".format
+        width = max((len(r.object) + 2 for r in self.objects), default=22)
+        row = f"{{:<{max(width, 22)}}}{{:<12}}{{:>9}}{{:>9}}{{:>9}}{{:>9}}  {{}}".format
         lines = [row("object", "status", "read", "written", "deleted", "rejected", "up to")]
         lines += [
             row(r.object, r.status, r.read, r.written, r.deleted, r.rejected, _iso(r.to) or "-")
@@ -119,57 +121,6 @@ class SyncReport:
         return "\n".join([*lines, f"{self.api_calls} API calls"])
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What will be read, checked against what the connected user can see; made before anything is written."""
-
-    started_at: datetime
-    calls_before: int
-    """What the source had sent before this sync."""
-    objects: Mapping[str, ObjectSummary]
-    """Every object of the organization."""
-    readable: Mapping[str, tuple[ObjectDescription, tuple[str, ...]]]
-    """Per object to read: its description and the fields to read."""
-    unavailable: Mapping[str, str]
-    """Per optional object that cannot be read: why."""
-
-
-def plan(source: Source, readings: Mapping[str, Reading], *, calls_before: int) -> Plan:
-    """Find out what can be read.
-
-    Raises
-    ------
-    UsageError
-        If a required object, or a needed field of it, is not visible to the connected user.
-    """
-    objects = source.objects()
-    readable: dict[str, tuple[ObjectDescription, tuple[str, ...]]] = {}
-    unavailable: dict[str, str] = {}
-    for name, reading in readings.items():
-        summary = objects.get(name)
-        if summary is None or not summary.is_queryable:
-            if reading.required:
-                raise UsageError(
-                    f"object {name} is not visible to the connected user",
-                    hint=f"Read access for object {name}: grant it in a permission set (Object Permissions)",
-                )
-            unavailable[name] = f"{name} is not in this organization, or hidden from the connected user"
-            continue
-        description = source.describe(name)
-        hidden = [field for field in reading.needed if field not in description.fields]
-        if hidden and reading.required:
-            raise UsageError(
-                f"field {', '.join(hidden)} of {name} does not exist or is hidden from the connected user",
-                hint=f"Read access for field {', '.join(hidden)} of {name}: grant it in a permission set "
-                "(Field Permissions)",
-            )
-        if hidden:
-            unavailable[name] = f"{name} is not read: field {', '.join(hidden)} is hidden or does not exist"
-            continue
-        readable[name] = description, tuple(field for field in reading.fields if field in description.fields)
-    return Plan(source.server_time, calls_before, objects, readable, unavailable)
-
-
 def run(
     source: Source, plan: Plan, mirror: Path, staging: Path, progress: Callable[[Progress], object] | None
 ) -> SyncReport:
@@ -179,10 +130,10 @@ def run(
     warnings: list[str] = []
     # one handle per table, opened before the first read: whoever commits in between makes us stop
     logs = {name: ObjectLog(mirror, name) for name in plan.readable}
-    for name, (description, fields) in plan.readable.items():
-        logs[name].check_types(column_types(description, fields))
-    for name, (description, fields) in plan.readable.items():
-        reading = _ObjectRun(source, plan, description, fields, logs[name], staging, progress)
+    for name, planned in plan.readable.items():
+        logs[name].check_types(column_types(planned.description, planned.fields))
+    for name, planned in plan.readable.items():
+        reading = _ObjectRun(source, plan, planned, logs[name], staging, progress)
         calls, started = source.api_calls, time.monotonic()
         try:
             report = reading.run()
@@ -218,48 +169,83 @@ class _ObjectRun:
         self,
         source: Source,
         plan: Plan,
-        description: ObjectDescription,
-        fields: tuple[str, ...],
+        planned: Planned,
         log: ObjectLog,
         staging: Path,
         progress: Callable[[Progress], object] | None,
     ) -> None:
         self.source = source
         self.plan = plan
-        self.description = description
-        self.fields = fields
+        self.description = planned.description
+        self.planned = planned
+        self.fields = planned.fields
         self.log = log
         self.staging = staging
         self.progress = progress
+        self.read = self.written = self.deleted = 0
         self.rejected: list[Rejected] = []
         self.warnings: list[str] = []
 
     def run(self) -> ObjectReport:
         name, log = self.description.name, self.log
-        window = next_window(log.watermark, self._bound(), in_full=self._grew())
-        if window is None:
-            return ObjectReport(name, "ok", from_=log.watermark, to=log.watermark)
-        rows, read = self._read(window)
-        deletions, deletes_watermark = self._deletions(window.until)
-        if deletions is not None:
-            deletions = self._without_undeleted(deletions, rows)
-        appended = log.append(
-            rows,
-            synced_at=self.source.server_time,
-            watermark=window.until,
-            deletions=deletions,
-            deletes_watermark=deletes_watermark,
-        )
+        bound = self._bound()
+        self._tell_hidden()
+        self._catch_up()
+        window = next_window(log.watermark, bound)
+        if window is not None:
+            rows = self._read(self.fields, window)
+            deletions, deletes_watermark = self._deletions(rows, window)
+            appended = log.append(
+                rows,
+                synced_at=self.source.server_time,
+                watermark=window.until,
+                deletions=deletions,
+                deletes_watermark=deletes_watermark,
+                coverage=self._coverage(self.fields),
+            )
+            self._add(appended)
         return ObjectReport(
             name,
             "ok",
-            read=read,
-            written=appended.written,
-            deleted=appended.deleted,
+            read=self.read,
+            written=self.written,
+            deleted=self.deleted,
             rejected=len(self.rejected),
-            from_=window.since,
-            to=window.until,
+            from_=log.watermark if window is None else window.since,
+            to=log.watermark,
         )
+
+    def _add(self, appended: Appended) -> None:
+        self.written += appended.written
+        self.deleted += appended.deleted
+
+    def _coverage(self, fields: Sequence[str]) -> Coverage:
+        lookups = self.description.lookups
+        return Coverage(
+            tuple(fields),
+            self.planned.reading.where,
+            {name: lookups[name] for name in fields if name in lookups},
+        )
+
+    def _catch_up(self) -> None:
+        """Read what a changed mapping adds to what was read up to the watermark, and nothing else."""
+        log, name, watermark = self.log, self.description.name, self.log.watermark
+        if watermark is None or self.description.cursor is None:
+            # the window that follows is everything
+            return
+        span, covered, where = Window(None, watermark), log.coverage, self.planned.reading.where
+        if covered.where != where and covered.where is not None:
+            fields = [field for field in self.fields if field in covered.fields]
+            more = f"NOT ({covered.where})" if where is None else f"({where}) AND (NOT ({covered.where}))"
+            rows = self._read(fields, span, more)
+            now = self.source.server_time
+            self._add(log.append(rows, synced_at=now, coverage=self._coverage(fields)))
+        new = [field for field in self.fields if field not in covered.fields]
+        if new and not log.is_empty:
+            self.warnings.append(f"{name}: {', '.join(new)} is new: read for every record")
+            rows = self._read(["Id", *new], span)
+            lookups = self._coverage(new).lookups
+            self._add(log.backfill(rows, synced_at=self.source.server_time, lookups=lookups))
 
     def _bound(self) -> datetime:
         """Until when every change is visible now; asked before reading, of the server's clock only."""
@@ -275,48 +261,43 @@ class _ObjectRun:
             self.warnings.append(f"{self.description.name}: Salesforce does not tell what it covers: {error}")
             return bound_from_clock(now)
 
-    def _grew(self) -> bool:
-        """Whether fields are read that were not before: then every record is read again, for their values."""
-        name, stored = self.description.name, self.log.fields
-        if not stored:
-            return False
-        gone = sorted(set(stored) - set(self.fields))
+    def _tell_hidden(self) -> None:
+        gone = [name for name in self.planned.hidden if name in self.log.fields]
         if gone:
-            self.warnings.append(f"{name}: {', '.join(gone)} is no longer read; stored values are kept")
-        new = sorted(set(self.fields) - set(stored))
-        if new:
-            self.warnings.append(f"{name}: {', '.join(new)} is new: every record is read again")
-        return bool(new)
+            self.warnings.append(
+                f"{self.description.name}: {', '.join(gone)} is hidden now and no longer read; "
+                "stored values are kept"
+            )
 
-    def _read(self, window: Window) -> tuple[pl.DataFrame, int]:
-        pages = [pl.DataFrame(schema=column_types(self.description, self.fields))]
-        read = 0
+    def _read(self, fields: Sequence[str], window: Window, where: str | None = None) -> pl.DataFrame:
+        pages = [pl.DataFrame(schema=column_types(self.description, tuple(fields)))]
         for text in self.source.read(
             self.description.name,
-            self.fields,
+            fields,
             window,
             cursor=self.description.cursor,
+            where=where or self.planned.reading.where,
             staging=self.staging,
             progress=self._tell,
         ):
-            read += text.height
+            self.read += text.height
             page = typed(text, self.description, self.plan.objects)
-            pages.append(page.rows.select(self.fields))
+            pages.append(page.rows.select(fields))
             self.rejected += page.rejected
-        return pl.concat(pages), read
+        return pl.concat(pages)
 
     def _tell(self, rows: int, total: int | None) -> None:
         if self.progress is not None:
             self.progress(Progress(self.description.name, rows, total))
 
-    def _deletions(self, until: datetime) -> tuple[pl.DataFrame | None, datetime | None]:
+    def _deletions(self, rows: pl.DataFrame, window: Window) -> tuple[pl.DataFrame | None, datetime | None]:
         """Records gone since the last sync, purged ones included, and until when that is known."""
         if not self.description.is_replicateable:
-            return None, None
+            return self._vanished(rows, window.until), None
         name, before = self.description.name, self.log.deletes_watermark
         if before is None:
             # what was gone before the first read was never seen
-            return None, until
+            return None, window.until
         span = deletion_span(before, self.source.server_time)
         try:
             found = self.source.deletions(name, span.since, span.until)
@@ -334,7 +315,26 @@ class _ObjectRun:
                 f"{name}: Salesforce no longer tells everything that was purged since {_iso(before)}; "
                 "records purged then still count here: sync into a new store to be sure"
             )
-        return found.rows, found.covered_until if found.covered_until > before else None
+        covered_until = found.covered_until if found.covered_until > before else None
+        return self._without_undeleted(found.rows, rows), covered_until
+
+    def _vanished(self, rows: pl.DataFrame, until: datetime) -> pl.DataFrame | None:
+        """Records gone from an object that neither marks nor lists what was deleted: a count tells."""
+        description, reading = self.description, self.planned.reading
+        if "IsDeleted" in self.fields or not self.log.exists:
+            return None
+        stored = self.log.newest().filter(~pl.col("_deleted")).select("Id").collect()["Id"]
+        held = pl.concat([stored, rows["Id"]]).unique()
+        window = Window(None, until)
+        if description.cursor is not None:
+            counted = self.source.count(
+                description.name, reading.where, window=window, cursor=description.cursor
+            )
+            if counted == held.len():
+                return None
+            rows = self._read(["Id"], window)
+        gone = held.filter(~held.is_in(rows["Id"].to_list()))
+        return pl.DataFrame({"Id": gone, "deleted_at": [until] * gone.len()}, schema=_DELETION)
 
     def _without_undeleted(self, deletions: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
         """Decide about records stamped and deleted in one second by asking which of them are live."""

@@ -41,10 +41,21 @@ class _Summary(_Document):
     name: str
     key_prefix: Annotated[str | None, Field(alias="keyPrefix")] = None
     queryable: bool
+    label: str = ""
 
 
 class _Global(_Document):
     sobjects: list[_Summary]
+
+
+class _Choice(_Document):
+    value: str | None = None
+    active: bool = True
+
+
+class _Child(_Document):
+    object: Annotated[str, Field(alias="childSObject")]
+    field: str
 
 
 class _Field(_Document):
@@ -52,12 +63,15 @@ class _Field(_Document):
     type: str
     refers_to: Annotated[tuple[str, ...] | None, Field(alias="referenceTo")] = None
     filterable: bool = True
+    label: str = ""
+    values: Annotated[tuple[_Choice, ...] | None, Field(alias="picklistValues")] = None
 
 
 class _Object(_Document):
     name: str
     replicateable: bool = False
     fields: list[_Field]
+    children: Annotated[tuple[_Child, ...] | None, Field(alias="childRelationships")] = None
 
 
 class _Page(_Document):
@@ -227,22 +241,36 @@ class Salesforce:
     def objects(self) -> Mapping[str, ObjectSummary]:
         """Every object that the connected user can see."""
         found = self._get(_Global, f"{self._base}/sobjects")
-        summaries = (ObjectSummary(each.name, each.key_prefix, each.queryable) for each in found.sobjects)
+        summaries = (
+            ObjectSummary(each.name, each.key_prefix, each.queryable, each.label) for each in found.sobjects
+        )
         return {summary.name: summary for summary in summaries}
 
     def describe(self, object: str) -> ObjectDescription:
         """The fields of one object that the connected user can read."""
         found = self._get(_Object, f"{self._base}/sobjects/{object}/describe")
-        fields = {
-            field.name: FieldDescription(field.name, field.type, field.refers_to or (), field.filterable)
-            for field in found.fields
-        }
-        return ObjectDescription(found.name, fields, found.replicateable)
+        fields = {field.name: _field(field) for field in found.fields}
+        children = tuple((child.object, child.field) for child in found.children or ())
+        return ObjectDescription(found.name, fields, found.replicateable, children)
 
-    def count(self, object: str, where: str = "") -> int:
+    def count(
+        self,
+        object: str,
+        where: str | None = None,
+        *,
+        window: Window | None = None,
+        cursor: str | None = None,
+    ) -> int:
         """Number of records, soft-deleted ones included, that meet a SOQL condition."""
-        condition = f" WHERE {where}" if where else ""
-        return self._query(f"SELECT COUNT() FROM {object}{condition}").total
+        return self._query(f"SELECT COUNT() FROM {object}{_condition(cursor, window, where)}").total
+
+    def count_by(self, object: str, path: str) -> dict[str | None, int]:
+        """Number of live records per value of a field, or of one behind a lookup."""
+        soql = f"SELECT {path} value, COUNT(Id) n FROM {object} GROUP BY {path}"
+        try:
+            return {each["value"]: int(each["n"]) for each in self._query(soql, "query").records}
+        except (KeyError, TypeError, ValueError):
+            raise TransientCrmError("Salesforce: the answer to a count by value makes no sense") from None
 
     def covered_until(self, object: str, since: datetime, until: datetime) -> datetime:
         """Up to which instant every change of a replicateable object is visible now."""
@@ -282,19 +310,20 @@ class Salesforce:
         window: Window,
         *,
         cursor: str | None,
+        where: str | None = None,
         staging: Path,
         progress: Callable[[int, int | None], None],
     ) -> Iterator[pl.DataFrame]:
         """Pages of records changed in a window, soft-deleted ones included, every value as text.
 
+        ``where`` is one more condition, in SOQL, that they meet.
         Up to 5,000 rows come by REST, more by a bulk job, unless the object cannot be read that way.
         """
         # Id comes last, because it is never empty: that shows a row of a bulk page that was cut short
         selected = [name for name in fields if name != "Id"] + ["Id"]
-        where = _condition(cursor, window)
-        soql = f"SELECT {', '.join(selected)} FROM {object}" + (f" WHERE {where}" if where else "")
+        soql = f"SELECT {', '.join(selected)} FROM {object}{_condition(cursor, window, where)}"
         try:
-            total = self.count(object, where)
+            total: int | None = self.count(object, where, window=window, cursor=cursor)
         except AttributionError as error:
             if kind_of(error) is not Kind.TIMEOUT:
                 raise
@@ -370,6 +399,13 @@ class Salesforce:
         )
 
 
+def _field(found: _Field) -> FieldDescription:
+    values = tuple(choice.value for choice in found.values or () if choice.active and choice.value)
+    return FieldDescription(
+        found.name, found.type, found.refers_to or (), found.filterable, found.label, values
+    )
+
+
 def _validated(document: type[M], found: Any) -> M:
     try:
         return document.model_validate(found)
@@ -398,11 +434,13 @@ def _text(value: Any) -> str | None:
     raise Garbled("a value that is neither text, number nor flag")
 
 
-def _condition(cursor: str | None, window: Window) -> str:
-    if cursor is None:
-        return ""
-    since = f"{cursor} >= {_literal(window.since)} AND " if window.since else ""
-    return f"{since}{cursor} < {_literal(window.until)}"
+def _condition(cursor: str | None, window: Window | None, where: str | None) -> str:
+    """WHERE with everything that the records must meet, or nothing."""
+    parts = [] if where is None else [f"({where})"]
+    if cursor is not None and window is not None:
+        parts += [f"{cursor} >= {_literal(window.since)}"] if window.since else []
+        parts.append(f"{cursor} < {_literal(window.until)}")
+    return f" WHERE {' AND '.join(parts)}" if parts else ""
 
 
 def _literal(instant: datetime) -> str:

@@ -23,6 +23,8 @@ class ObjectSummary:
     key_prefix: str | None
     """First three characters of the ids of its records; None where they have none of their own."""
     is_queryable: bool
+    label: str = ""
+    """What people call it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,10 @@ class FieldDescription:
     refers_to: tuple[str, ...] = ()
     """Objects a lookup may point to; several make it polymorphic."""
     is_filterable: bool = True
+    label: str = ""
+    """What people call it."""
+    values: tuple[str, ...] = ()
+    """What can be picked, active values only; empty where anything can be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,8 @@ class ObjectDescription:
     fields: Mapping[str, FieldDescription]
     is_replicateable: bool
     """Whether the CRM tells until when it is safe to read, and which records are gone."""
+    children: tuple[tuple[str, str], ...] = ()
+    """Object and field of every lookup that points here."""
 
     @property
     def cursor(self) -> str | None:
@@ -54,6 +62,12 @@ class ObjectDescription:
             if field is not None and field.is_filterable:
                 return name
         return None
+
+    @property
+    def lookups(self) -> dict[str, str]:
+        """Per lookup to one object only: that object."""
+        fields = self.fields.values()
+        return {field.name: field.refers_to[0] for field in fields if len(field.refers_to) == 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +122,27 @@ class Source(Protocol):
         window: Window,
         *,
         cursor: str | None,
+        where: str | None = None,
         staging: Path,
         progress: Callable[[int, int | None], None],
     ) -> Iterator[pl.DataFrame]:
         """Pages of records changed in a window, soft-deleted ones included, every value as text.
 
+        ``where`` is one more condition, in SOQL, that they meet.
         ``staging`` is a folder for what is too large for memory; ``progress`` is told how many rows
         have been read and how many are expected. Either every row is delivered or an error is raised.
         """
+        ...
+
+    def count(
+        self,
+        object: str,
+        where: str | None = None,
+        *,
+        window: Window | None = None,
+        cursor: str | None = None,
+    ) -> int:
+        """Number of records that ``read`` would deliver."""
         ...
 
     def deletions(self, object: str, since: datetime, until: datetime) -> Deletions:

@@ -36,7 +36,7 @@ class DeletionSpan:
     has_gap: bool
 
 
-def next_window(watermark: datetime | None, bound: datetime, *, in_full: bool = False) -> Window | None:
+def next_window(watermark: datetime | None, bound: datetime) -> Window | None:
     """The window to read now, or None if nothing newer is safe to read yet.
 
     Parameters
@@ -45,8 +45,6 @@ def next_window(watermark: datetime | None, bound: datetime, *, in_full: bool = 
         Up to which instant the object has been read completely; None before the first time.
     bound
         Up to which instant every change is visible now.
-    in_full
-        Whether to read everything again, as when a field was added.
 
     Examples
     --------
@@ -61,7 +59,7 @@ def next_window(watermark: datetime | None, bound: datetime, *, in_full: bool = 
         return Window(None, bound)
     if bound <= watermark:
         return None
-    return Window(None if in_full else watermark - _OVERLAP, bound)
+    return Window(watermark - _OVERLAP, bound)
 
 
 def probe_span(server_time: datetime, watermark: datetime | None) -> tuple[datetime, datetime]:

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from attribution.errors import UsageError
+from attribution.readings import history_of
 from attribution.testing.objects import TEXT, Field, SObject
 from attribution.testing.records import Row, Unit, encode
 
@@ -131,8 +132,9 @@ class Edits(ABC):
         for name in sorted(state.tracked.get(obj.name, ())):
             if row.get(name) == old.get(name):
                 continue
-            history = state.object(f"{obj.name}FieldHistory")
-            entry: Row = {f"{obj.name}Id": row["Id"], "Field": name, "DataType": "Text"}
+            history = state.object(history_of(obj.name))
+            parent = "ParentId" if obj.name.endswith("__c") else f"{obj.name}Id"
+            entry: Row = {parent: row["Id"], "Field": name, "DataType": "Text"}
             entry |= {
                 column: None if value is None else str(value)
                 for column, value in (("OldValue", old.get(name)), ("NewValue", row.get(name)))

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-__all__ = ["Field", "SObject", "fields_of", "standard_objects"]
+__all__ = ["Field", "SObject", "fields_of", "history_object", "standard_objects"]
 
 TEXT = frozenset(
     {"string", "picklist", "textarea", "email", "phone", "url", "combobox", "multipicklist", "anyType"}
@@ -161,6 +161,8 @@ class SObject:
         Whether a deleted row stays with ``IsDeleted`` set. Otherwise it vanishes, and only getDeleted tells.
     bulk
         Whether Bulk API 2.0 takes queries on it.
+    label
+        What people call it; made from the name by default.
     """
 
     name: str
@@ -172,6 +174,7 @@ class SObject:
     mergeable: bool = False
     updateable: bool = True
     bulk: bool = True
+    label: str | None = None
     by_name: dict[str, Field] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -199,6 +202,7 @@ class SObject:
     def summary(self, version: str) -> dict[str, Any]:
         """Return the entry of the object in ``/sobjects``."""
         url = f"/services/data/{version}/sobjects/{self.name}"
+        label = self.label or self.name.removesuffix("__c").replace("_", " ")
         return {
             "activateable": False,
             "createable": self.updateable,
@@ -210,8 +214,8 @@ class SObject:
             "hasSubtypes": False,
             "isSubtype": False,
             "keyPrefix": self.key_prefix,
-            "label": self.name.removesuffix("__c").replace("_", " "),
-            "labelPlural": self.name.removesuffix("__c").replace("_", " ") + "s",
+            "label": label,
+            "labelPlural": f"{label}s",
             "layoutable": True,
             "mergeable": self.mergeable,
             "mruEnabled": True,
@@ -238,6 +242,19 @@ class SObject:
             "searchLayoutable": True,
             "supportedScopes": [],
         }
+
+
+def history_object(name: str, parent: str, of: str) -> SObject:
+    """Return the object that holds the field history of another.
+
+    Examples
+    --------
+    >>> history_object("Deal__History", "ParentId", "Deal__c").cursor
+    'CreatedDate'
+    """
+    notation = f"""{_ID}, IsDeleted* boolean, {_CREATED}, {parent}* >> {of}, Field* picklist 255,
+        DataType picklist 40, OldValue anyType 255 -, NewValue anyType 255 -"""
+    return SObject(name, "017", fields_of(notation), updateable=False)
 
 
 def fields_of(notation: str) -> tuple[Field, ...]:
@@ -386,7 +403,7 @@ _NO_CURRENCY = """
     DatedConversionRate Partner
 """
 _WITHOUT_CURRENCY = frozenset(_NO_CURRENCY.split())
-_PROPERTIES: dict[str, dict[str, bool]] = {
+_PROPERTIES: dict[str, dict[str, Any]] = {
     "Account": {"mergeable": True},
     "Lead": {"mergeable": True},
     "Contact": {"mergeable": True},

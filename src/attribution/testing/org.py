@@ -19,12 +19,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from attribution.errors import UsageError
+from attribution.readings import history_of
 from attribution.testing.bulk import BulkJobs
 from attribution.testing.edits import Edits, Transaction
 from attribution.testing.faults import Fault, Faults
 from attribution.testing.login import Login
 from attribution.testing.messages import ApiError, Request, Response, as_json
-from attribution.testing.objects import Field, SObject, fields_of, standard_objects
+from attribution.testing.objects import Field, SObject, fields_of, history_object, standard_objects
 from attribution.testing.records import Records, Unit, decode, full_id
 from attribution.testing.rest import Rest
 from attribution.testing.state import STANDARD_STAGES, State, aware
@@ -317,7 +318,13 @@ class Org(Edits):
     # -- schema
 
     def add_object(
-        self, name: str, key_prefix: str, fields: Iterable[Field] | str = (), *, replicateable: bool = True
+        self,
+        name: str,
+        key_prefix: str,
+        fields: Iterable[Field] | str = (),
+        *,
+        label: str | None = None,
+        replicateable: bool = True,
     ) -> None:
         """Add an object with the usual system fields, Name, OwnerId, and those given.
 
@@ -326,7 +333,7 @@ class Org(Edits):
         given = fields_of(fields) if isinstance(fields, str) else tuple(fields)
         names = {item.name.lower() for item in given}
         system = tuple(item for item in fields_of(_SYSTEM) if item.name.lower() not in names)
-        obj = SObject(name, key_prefix, system + given, replicateable=replicateable)
+        obj = SObject(name, key_prefix, system + given, replicateable=replicateable, label=label)
         if obj.name in self.state.schema:
             raise UsageError(f"there is an object {name} already")
         self.state.records.create(obj)
@@ -352,9 +359,17 @@ class Org(Edits):
         self.state.show(self.state.object(object), field)
 
     def track_history(self, object: str, field: str) -> None:
-        """Write a row of the object's field history whenever that field changes."""
+        """Write a row of the object's field history whenever that field changes.
+
+        The object that holds the history is there from now on, if it was not before.
+        """
         obj = self.state.object(object)
-        self.state.object(f"{obj.name}FieldHistory")
+        name = history_of(obj.name)
+        if name not in self.state.schema:
+            parent = "ParentId" if obj.name.endswith("__c") else f"{obj.name}Id"
+            history = history_object(name, parent, obj.name)
+            self.state.records.create(history)
+            self.state.set_object(history)
         self.state.tracked.setdefault(obj.name, set()).add(self.state.field(obj, field).name)
 
     # -- requests

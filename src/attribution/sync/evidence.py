@@ -1,0 +1,81 @@
+"""Whether anything that was read could tell of a partner at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from attribution.mapping import Mapping, split_path
+from attribution.mirror.log import ObjectLog
+from attribution.mirror.overlaps import OVERLAPS
+
+__all__ = ["has_evidence"]
+
+
+def has_evidence(mirror: Path, mapping: Mapping) -> bool:
+    """Whether the mirror holds one record that may become a touchpoint of a partner.
+
+    Stops at the first one; what is quick to look at comes first.
+    """
+    return any(_found(mirror, mapping))
+
+
+def _found(mirror: Path, mapping: Mapping) -> Iterator[bool]:
+    yield _any(_live(mirror, "Partner", "OpportunityId"), pl.col("OpportunityId").is_not_null())
+    for touches in mapping.touchpoints:
+        name = split_path(touches.partner)[0]
+        yield _any(_live(mirror, touches.object, name), pl.col(name).is_not_null())
+    for lookup in mapping.lookups:
+        name = split_path(lookup.field)[0]
+        yield _any(_live(mirror, lookup.object, name), pl.col(name).is_not_null())
+    yield _any(_live(mirror, OVERLAPS, "Id"))
+    for name in ("Opportunity", "Lead"):
+        yield _any(_live(mirror, name, "PartnerAccountId"), pl.col("PartnerAccountId").is_not_null())
+    users = _live(mirror, "User", "Id", "ContactId").filter(pl.col("ContactId").is_not_null()).select("Id")
+    partners = _partners(mirror, mapping).collect()
+    contacts = _live(mirror, "Contact", "Id", "AccountId").join(
+        partners.lazy(), left_on="AccountId", right_on="partner", how="semi"
+    )
+    people = contacts.select("Id").collect().lazy()
+    for name in ("Opportunity", "Lead"):
+        yield _any(_live(mirror, name, "CreatedById").join(users, left_on="CreatedById", right_on="Id"))
+    if not partners.is_empty():
+        funded = _live(mirror, "PartnerFundRequest", "ChannelPartnerId")
+        yield _any(funded, pl.col("ChannelPartnerId").is_not_null())
+    for name, field in (
+        ("OpportunityContactRole", "ContactId"),
+        ("CampaignMember", "ContactId"),
+        ("Event", "WhoId"),
+        ("EventRelation", "RelationId"),
+        ("Task", "WhoId"),
+        ("TaskRelation", "RelationId"),
+    ):
+        yield _any(_live(mirror, name, field).join(people, left_on=field, right_on="Id", how="semi"))
+
+
+def _partners(mirror: Path, mapping: Mapping) -> pl.LazyFrame:
+    """Ids of the accounts that a flag, a type or a program makes partners."""
+    accounts = _live(mirror, "Account", "Id", "IsPartner", "Type")
+    types = [each.lower() for each in mapping.partner_types]
+    flagged = accounts.filter(
+        pl.col("IsPartner").cast(pl.String).eq("true") | pl.col("Type").str.to_lowercase().is_in(types)
+    )
+    members = _live(mirror, "ChannelProgramMember", "PartnerId")
+    return pl.concat([flagged.select(partner="Id"), members.select(partner="PartnerId")]).unique()
+
+
+def _live(mirror: Path, object: str, *names: str) -> pl.LazyFrame:
+    """Fields of the live records of an object; null where the mirror lacks the field or the object."""
+    log = ObjectLog(mirror, object)
+    held = log.fields
+    missing = [pl.lit(None, pl.String).alias(name) for name in names if name not in held]
+    if not log.exists:
+        return pl.LazyFrame(schema=dict.fromkeys(names, pl.String()))
+    return log.current().with_columns(missing).select(names)
+
+
+def _any(frame: pl.LazyFrame, condition: pl.Expr | None = None) -> bool:
+    found = frame if condition is None else frame.filter(condition)
+    return found.head(1).collect().height > 0

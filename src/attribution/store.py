@@ -9,9 +9,9 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
@@ -202,7 +202,7 @@ class Store:
         <Deals: 50 of 50, as of 2026-11-20T12:00:00Z>
         """
         mapping = mapping or self.mapping
-        cache = SnapshotCache(self.path / "cache")
+        snapshots = SnapshotCache(self.path / "cache")
         basis = {
             "tables": table_versions(self.path / "mirror", readings(mapping) | {OVERLAPS: None}),
             "unavailable": self.unavailable,
@@ -211,18 +211,18 @@ class Store:
             "known_at": None if known_at is None else to_micros(known_at, "known_at"),
         }
         with self._reading():
-            key = cache.key(**basis)
-            snapshot = cache.load(key)
+            key = snapshots.key(**basis)
+            snapshot = snapshots.load(key)
             if snapshot is None:
                 watermark = to_micros(self._complete_until(mapping))
                 snapshot = derive(
-                    _Mirror(self, known_at),
+                    _Mirror(self.path / "mirror", known_at),
                     mapping,
                     as_of=watermark if as_of is None else to_micros(as_of),
                     known_at=None if known_at is None else to_micros(known_at),
                     watermark=watermark,
                 )
-                cache.save(key, snapshot)
+                snapshots.save(key, snapshot)
         return Deals(snapshot, policy or self.policy)
 
     def _complete_until(self, mapping: Mapping) -> datetime:
@@ -475,27 +475,27 @@ class Store:
         return kind.from_file(toml, section)
 
 
-@dataclass(frozen=True, slots=True)
 class _Mirror:
-    """The mirror as deriving sees it: cut off at what was known at an instant."""
+    """The mirror as deriving sees it: cut off at what was known at an instant, each table looked at once."""
 
-    store: Store
-    known_at: datetime | None
+    def __init__(self, folder: Path, known_at: datetime | None) -> None:
+        self._known_at = known_at
+        self._log = cache(lambda name: ObjectLog(folder, name))
+        self._newest = cache(lambda name: self._log(name).newest(known_at))
 
     def newest(self, object: str) -> pl.LazyFrame | None:
-        log = ObjectLog(self.store.path / "mirror", object)
-        return log.newest(self.known_at) if log.exists else None
+        return self._newest(object) if self._log(object).exists else None
 
     def versions(self, object: str) -> pl.LazyFrame | None:
-        log = ObjectLog(self.store.path / "mirror", object)
-        return log.versions(self.known_at) if log.exists else None
+        log = self._log(object)
+        return log.versions(self._known_at) if log.exists else None
 
     def target(self, object: str, lookup: str) -> str | None:
-        found = ObjectLog(self.store.path / "mirror", object).coverage.lookups.get(lookup)
-        return found if found is not None and ObjectLog(self.store.path / "mirror", found).exists else None
+        found = self._log(object).coverage.lookups.get(lookup)
+        return found if found is not None and self._log(found).exists else None
 
     def known_since(self, object: str, field: str) -> datetime | None:
-        return ObjectLog(self.store.path / "mirror", object).coverage.since.get(field)
+        return self._log(object).coverage.since.get(field)
 
 
 def _aware(instant: datetime | None, name: str = "known_at") -> datetime | None:

@@ -7,7 +7,16 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
-from attribution.deals import DEAL_TYPES, NO_DAY, DealColumns, Party, Snapshot, Stranded, read_only
+from attribution.deals import (
+    DEAL_TYPES,
+    NO_DAY,
+    DealColumns,
+    Party,
+    Snapshot,
+    Stranded,
+    from_micros,
+    read_only,
+)
 from attribution.derive.attach import places
 from attribution.derive.currency import report_currency
 from attribution.derive.gather import codes, gather, micros, packed, touchpoint_columns
@@ -97,7 +106,11 @@ def _view(
     organization = records.newest("Organization")
     rows = None if organization is None else organization.collect()
     if rows is None or rows.is_empty() or rows["TimeZoneSidKey"][0] is None:
-        raise DataError("the mirror holds no organization with a time zone", hint="run `attribution sync`")
+        known = "" if known_at is None else f" known at {from_micros(known_at).isoformat()}"
+        raise DataError(
+            f"the mirror holds no organization with a time zone{known}",
+            hint="run `attribution sync`" if known_at is None else "ask for a known_at after the first sync",
+        )
     first = rows.row(0, named=True)
     current = as_of >= (watermark if known_at is None else min(watermark, known_at))
     cutoff = Cutoff(as_of, known_at, current, mapping.zone(first["TimeZoneSidKey"]))

@@ -151,6 +151,15 @@ class Approval(Settings):
     at: FieldPath | None = None
     """When it was approved; without it the field's history, or the first approved version, tells."""
 
+    @model_validator(mode="after")
+    def _values_mean_one_thing(self) -> Approval:
+        meant: dict[str, str] = {}
+        for state in ("approved", "rejected", "pending"):
+            for value in getattr(self, state):
+                if meant.setdefault(value.lower(), state) != state:
+                    raise ValueError(f"{value!r} cannot be both {meant[value.lower()]} and {state}")
+        return self
+
 
 _RULED = frozenset(
     (
@@ -186,6 +195,12 @@ class Touches(Settings):
     def _reaches_deals(self) -> Touches:
         if not (self.opportunity or self.lead or self.contact or self.account):
             raise ValueError("name one of opportunity, lead, contact or account")
+        return self
+
+    @model_validator(mode="after")
+    def _exposure_does_not_source(self) -> Touches:
+        if self.sourcing and self.strength == "exposure":
+            raise ValueError("sourcing = true needs evidence of work: strength strong or weak, not exposure")
         return self
 
     @model_validator(mode="after")
@@ -232,6 +247,15 @@ class Mapping(Settings):
         if name is not None and name not in available_timezones():
             raise ValueError(f"there is no time zone {name!r}; names look like 'America/New_York'")
         return name
+
+    @model_validator(mode="after")
+    def _each_lookup_once(self) -> Mapping:
+        seen = set()
+        for lookup in self.lookups:
+            if (lookup.object, lookup.field) in seen:
+                raise ValueError(f"{lookup.field} of {lookup.object} is listed twice in lookups")
+            seen.add((lookup.object, lookup.field))
+        return self
 
     def zone(self, organization_zone: str) -> ZoneInfo:
         """Zone in which the org's days begin and end."""

@@ -8,17 +8,18 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
-from attribution.errors import UsageError
+from attribution.errors import UsageError, known
 
-__all__ = ["Place", "Settings", "TomlFile", "closest", "read_toml"]
+__all__ = ["Place", "Settings", "TomlFile", "closest", "read_toml", "together"]
 
+_SECTIONS: Final = ("mapping", "policy")
 Place = tuple[str | int, ...]
 """Where in a TOML file something stands: keys, and positions in arrays, as in ``("lookups", 0, "field")``."""
 
@@ -39,6 +40,20 @@ def closest(name: str, names: Iterable[str], limit: int = 8) -> str:
     ordered = [by_lower[lower] for lower in sorted(by_lower, key=likeness)]
     shown = ", ".join(ordered[:limit])
     return f"{shown}, … ({len(ordered)} in all)" if len(ordered) > limit else shown or "none"
+
+
+def together(faults: Sequence[UsageError]) -> UsageError:
+    """One error that tells of several; one alone is itself.
+
+    Examples
+    --------
+    >>> print(together([UsageError("a is no number", hint="write 1"), UsageError("b is missing")]))
+    a is no number (write 1); b is missing
+    """
+    if len(faults) == 1:
+        return faults[0]
+    told = (str(fault) if fault.hint is None else f"{fault} ({fault.hint})" for fault in faults)
+    return UsageError("; ".join(told), hint="correct all of them, then run this again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +115,12 @@ class Settings(BaseModel):
         UsageError
             If a key is unknown or a value does not suit; names file, line and key, and what was wrong.
         """
+        unknown = sorted(set(file.tables) - set(_SECTIONS))
+        if unknown:
+            raise UsageError(
+                f"{file.path} line {file.line((unknown[0],))}: there is no section {known(unknown)}",
+                hint=f"sections: {', '.join(_SECTIONS)}",
+            )
         table = file.tables.get(section, {})
         if not isinstance(table, dict):
             line = file.line((section,))
@@ -110,10 +131,14 @@ class Settings(BaseModel):
         try:
             settings = cls.model_validate(table)
         except ValidationError as error:
-            fault = error.errors(include_url=False, include_context=False)[0]
-            line = file.line((section, *fault["loc"]))
-            message, hint = _told(cls, fault)
-            raise UsageError(f"{file.path} line {line}: {message}", hint=hint) from None
+            faults = []
+            found = error.errors(include_url=False, include_context=False)
+            for line, fault in sorted(
+                ((file.line((section, *fault["loc"])), fault) for fault in found), key=lambda pair: pair[0]
+            ):
+                message, hint = _told(cls, fault)
+                faults.append(UsageError(f"{file.path} line {line}: {message}", hint=hint))
+            raise together(faults) from None
         settings._origin = _Origin(file, section)
         return settings
 

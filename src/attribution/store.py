@@ -27,11 +27,11 @@ from attribution.mirror.log import Appended, ObjectLog
 from attribution.mirror.overlaps import OVERLAPS, append_overlaps, read_overlaps
 from attribution.policy import Policy
 from attribution.readings import readings
-from attribution.settings import Settings, read_toml
+from attribution.settings import Settings, read_toml, together
 from attribution.sync.evidence import has_evidence
-from attribution.sync.planning import plan
+from attribution.sync.planning import described, plan, problems
 from attribution.sync.run import Progress, SyncReport, run
-from attribution.sync.source import Source
+from attribution.sync.source import ObjectSummary, Source
 
 __all__ = ["Store"]
 
@@ -303,18 +303,19 @@ class Store:
         return report
 
     def check_mapping(self, mapping: Mapping) -> None:
-        """Refuse a mapping that names what is not mirrored; what is mirrored needs no CRM.
+        """Refuse a mapping that does not suit what is mirrored; what is mirrored needs no CRM.
 
         Raises
         ------
         UsageError
-            Naming the object and the field that the mirror lacks.
+            Naming what the mirror lacks, or holds of another kind than the mapping means.
         """
+        mirrored = cache(lambda name: ObjectLog(self.path / "mirror", name))
         for named in mapping.named():
             where, path = named.object, named.path
             while True:
                 name, rest = split_path(path)
-                log = ObjectLog(self.path / "mirror", where)
+                log = mirrored(where)
                 what = f"{where} is" if not log.exists else f"{name} of {where} is"
                 if not log.exists or name not in log.coverage.fields:
                     raise UsageError(
@@ -325,6 +326,10 @@ class Store:
                 if rest is None or target is None:
                     break
                 where, path = target, rest
+        objects = {name: ObjectSummary(name, None, is_queryable=True) for name in self.objects}
+        faults = list(problems(mapping, objects, lambda name: described(mirrored(name))))
+        if faults:
+            raise together(faults)
 
     def import_overlaps(
         self, path: str | Path, *, replace: bool = False, recorded_at: datetime | None = None
@@ -465,14 +470,7 @@ class Store:
         file = self.path / _SETTINGS
         if not file.exists():
             return kind()
-        toml = read_toml(file)
-        unknown = sorted(set(toml.tables) - {"mapping", "policy"})
-        if unknown:
-            raise UsageError(
-                f"{file} line {toml.line((unknown[0],))}: there is no section {known(unknown)}",
-                hint="sections: mapping, policy",
-            )
-        return kind.from_file(toml, section)
+        return kind.from_file(read_toml(file), section)
 
 
 class _Mirror:

@@ -325,7 +325,7 @@ def test_a_commit_tells_what_was_read_and_compaction_keeps_it(tmp_path: Path) ->
     log = ObjectLog(tmp_path, "Account", compact_at=3)
     log.append(rows({"Id": "a"}), synced_at=START, watermark=hours(1))
     assert log.coverage == Coverage(tuple(TYPES))
-    told = Coverage(("Id", "Name"), "Name != null", {"ParentId": "Account"})
+    told = Coverage(("Id", "Name"), "Name != null", {"ParentId": ("Account",)})
     log.append(rows({"Id": "a", "Name": "b"}), synced_at=hours(2), watermark=hours(2), coverage=told)
     log.append(rows({"Id": "a", "Name": "c"}), synced_at=hours(3), watermark=hours(3))
     assert len(list((tmp_path / "Account").glob("*.parquet"))) > 3
@@ -339,9 +339,9 @@ def test_a_backfill_adds_values_and_moves_nothing_else(tmp_path: Path) -> None:
     first = rows({"Id": "a", "Name": "x"}, {"Id": "b", "Name": "y"}, {"Id": "c", "IsDeleted": True})
     log.append(first, synced_at=START, watermark=hours(1), deletes_watermark=hours(1))
     new = pl.DataFrame({"Id": ["a", "b", "c", "unknown"], "City": ["Ulm", None, "Bonn", "Rome"]})
-    assert log.backfill(new, synced_at=hours(2), lookups={"City": "Town"}) == Appended(1, 1)
+    assert log.backfill(new, synced_at=hours(2), refers_to={"City": ("Town",)}) == Appended(1, 1)
     assert (log.watermark, log.deletes_watermark) == (hours(1), hours(1))
-    assert log.coverage == Coverage((*TYPES, "City"), None, {"City": "Town"}, {"City": hours(2)})
+    assert log.coverage == Coverage((*TYPES, "City"), None, {"City": ("Town",)}, {"City": hours(2)})
     newest = log.newest().select("Id", "Name", "City", "_deleted").sort("Id").collect()
     assert newest.rows() == [("a", "x", "Ulm", False), ("b", "y", None, False), ("c", None, "Bonn", True)]
     assert log.current(START).select("Id", "City").sort("Id").collect().rows() == [("a", None), ("b", None)]

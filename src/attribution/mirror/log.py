@@ -63,17 +63,22 @@ class Coverage:
     fields: tuple[str, ...]
     where: str | None = None
     """SOQL condition that the records meet; None: all are read."""
-    lookups: Mapping[str, str] = field(default_factory=dict)
-    """Per lookup to one object: that object."""
+    refers_to: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Per lookup: the objects that it may point to."""
     since: Mapping[str, datetime] = field(default_factory=dict)
     """Per field that was not read from the first commit on: ``_synced_at`` of the commit that brought it.
     In earlier versions it is not empty but unknown."""
+
+    @property
+    def lookups(self) -> dict[str, str]:
+        """Per lookup to one object only: that object."""
+        return {name: targets[0] for name, targets in self.refers_to.items() if len(targets) == 1}
 
     def to_json(self) -> str:
         """The coverage as a commit tells it."""
         since = {name: at.isoformat() for name, at in self.since.items()}
         return json.dumps(
-            {"fields": self.fields, "where": self.where, "lookups": dict(self.lookups), "since": since}
+            {"fields": self.fields, "where": self.where, "refers_to": dict(self.refers_to), "since": since}
         )
 
     @classmethod
@@ -82,13 +87,14 @@ class Coverage:
 
         Examples
         --------
-        >>> coverage = Coverage(("Id", "AccountId"), "Id != null", {"AccountId": "Account"})
+        >>> coverage = Coverage(("Id", "AccountId"), "Id != null", {"AccountId": ("Account",)})
         >>> Coverage.from_json(coverage.to_json()) == coverage
         True
         """
         found = json.loads(text)
         since = {name: datetime.fromisoformat(at) for name, at in found["since"].items()}
-        return cls(tuple(found["fields"]), found["where"], found["lookups"], since)
+        refers_to = {name: tuple(targets) for name, targets in found["refers_to"].items()}
+        return cls(tuple(found["fields"]), found["where"], refers_to, since)
 
 
 class ObjectLog:
@@ -282,7 +288,11 @@ class ObjectLog:
         return Appended(changed.height - deleted, deleted)
 
     def backfill(
-        self, rows: pl.DataFrame, *, synced_at: datetime, lookups: Mapping[str, str] | None = None
+        self,
+        rows: pl.DataFrame,
+        *,
+        synced_at: datetime,
+        refers_to: Mapping[str, tuple[str, ...]] | None = None,
     ) -> Appended:
         """Append the values of fields that were not read before, in one commit; the watermark stays.
 
@@ -293,8 +303,8 @@ class ObjectLog:
             is not stored is left to the window that is still to come.
         synced_at
             Server instant of the read.
-        lookups
-            Per lookup to one object among the fields: that object.
+        refers_to
+            Per lookup among the fields: the objects that it may point to.
 
         Raises
         ------
@@ -316,7 +326,7 @@ class ObjectLog:
         coverage = replace(
             self.coverage,
             fields=tuple(dict.fromkeys((*self.coverage.fields, *names))),
-            lookups={**self.coverage.lookups, **(lookups or {})},
+            refers_to={**self.coverage.refers_to, **(refers_to or {})},
         )
         self._commit(changed, [self._maintenance()], self._growing(coverage, names, stamp))
         deleted = int(changed["_deleted"].sum())

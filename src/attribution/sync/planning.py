@@ -8,19 +8,30 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+import polars as pl
+
 from attribution import mapping as mappings
 from attribution.errors import UsageError, known
 from attribution.mapping import Meaning, Named, split_path
+from attribution.mirror.log import DECIMAL, INSTANT, ObjectLog
 from attribution.readings import Reading, readings
-from attribution.settings import closest
+from attribution.settings import closest, together
 from attribution.sync.source import FieldDescription, ObjectDescription, ObjectSummary, Source
 
-__all__ = ["Describe", "Plan", "Planned", "plan", "problems", "with_followed"]
+__all__ = ["Describe", "Plan", "Planned", "described", "plan", "problems", "with_followed"]
 
 Describe = Callable[[str], ObjectDescription]
 
 _NUMBERS: Final = frozenset({"currency", "double", "percent", "int", "long"})
 _INSTANTS: Final = frozenset({"date", "datetime"})
+_SPELLED: Final[Mapping[pl.DataType, str]] = {
+    pl.Boolean(): "boolean",
+    pl.Date(): "date",
+    INSTANT: "datetime",
+    pl.Int64(): "int",
+    DECIMAL: "double",
+}
+"""A Salesforce type for each type of the mirror, whose texts may have been of several."""
 _SHAPELESS: Final = frozenset({"address", "location", "base64", "complexvalue"})
 _MEANT: Final[Mapping[Meaning, str]] = {
     "amount": "a number",
@@ -84,8 +95,9 @@ def plan(
     """
     objects = source.objects()
     describe = functools.lru_cache(maxsize=None)(source.describe)
-    for problem in problems(mapping, objects, describe):
-        raise problem
+    faults = list(problems(mapping, objects, describe))
+    if faults:
+        raise together(faults)
     wanted = with_followed(readings(mapping), objects, describe)
     if only is not None:
         unknown = sorted(set(only) - set(wanted))
@@ -166,6 +178,16 @@ def problems(
         problem = _problem(named, mapping.where(named.place), objects, describe)
         if problem is not None:
             yield problem
+
+
+def described(log: ObjectLog) -> ObjectDescription:
+    """A mirrored object, of which the types of its columns tell, and what its lookups may point to."""
+    fields = {}
+    for name, kind in log.fields.items():
+        refers_to = log.coverage.refers_to.get(name, ())
+        spelled = "id" if name == "Id" else "reference" if refers_to else _SPELLED.get(kind, "string")
+        fields[name] = FieldDescription(name, spelled, refers_to)
+    return ObjectDescription(log.object, fields, is_replicateable=False)
 
 
 def _is_visible(name: str, objects: Mapping[str, ObjectSummary]) -> bool:

@@ -220,11 +220,11 @@ class _ObjectRun:
         self.deleted += appended.deleted
 
     def _coverage(self, fields: Sequence[str]) -> Coverage:
-        lookups = self.description.lookups
+        refers_to = {name: self.description.fields[name].refers_to for name in fields}
         return Coverage(
             tuple(fields),
             self.planned.reading.where,
-            {name: lookups[name] for name in fields if name in lookups},
+            {name: targets for name, targets in refers_to.items() if targets},
         )
 
     def _catch_up(self) -> None:
@@ -244,8 +244,8 @@ class _ObjectRun:
         if new and not log.is_empty:
             self.warnings.append(f"{name}: {', '.join(new)} is new: read for every record")
             rows = self._read(["Id", *new], span)
-            lookups = self._coverage(new).lookups
-            self._add(log.backfill(rows, synced_at=self.source.server_time, lookups=lookups))
+            refers_to = self._coverage(new).refers_to
+            self._add(log.backfill(rows, synced_at=self.source.server_time, refers_to=refers_to))
 
     def _bound(self) -> datetime:
         """Until when every change is visible now; asked before reading, of the server's clock only."""

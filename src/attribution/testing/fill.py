@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from attribution.errors import StoreError
-from attribution.mirror.log import ObjectLog
+from attribution.mirror.log import Coverage, ObjectLog
+from attribution.readings import readings
 from attribution.testing.filled.base import Base
 from attribution.testing.filled.deals import Deals
 from attribution.testing.filled.touches import Touches
-from attribution.testing.synthetic.schema import settings_of
+from attribution.testing.synthetic.schema import all_objects, schema_of, settings_of
 
 if TYPE_CHECKING:
     from attribution.store import Store
@@ -65,11 +66,20 @@ def fill(
     base = Base(_NOW, opportunities, seed, max(partners, 1))
     store.claim(base.ids("00D", 1)[0])
     settings = settings_of(mapped=True, by_contact=False, amount_field="Amount", currency="USD")
+    schema = schema_of(
+        partner_licences=True, multi_currency=True, mapped=True, by_contact=False, amount_field="Amount"
+    )
+    objects = all_objects(schema)
     (store.path / "attribution.toml").write_text(settings, encoding="utf-8")
     frames: dict[str, Callable[[], pl.DataFrame]] = base.frames()
     deals = Deals(base)
     frames |= deals.frames()
     frames |= Touches(base, deals, touches).frames()
+    read = readings(store.mapping)
     for name, frame in frames.items():
         # One object at a time: only the codes that others point to stay in memory.
-        ObjectLog(store.path / "mirror", name).append(frame(), synced_at=_NOW, watermark=_NOW)
+        rows = frame()
+        refers_to = {field.name: field.reference_to for field in objects[name].fields if field.reference_to}
+        where = read[name].where if name in read else None
+        coverage = Coverage(tuple(rows.columns), where, refers_to)
+        ObjectLog(store.path / "mirror", name).append(rows, synced_at=_NOW, watermark=_NOW, coverage=coverage)

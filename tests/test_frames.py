@@ -491,7 +491,11 @@ WRONG_DEALS = {
     "closed_on": ({"closed_on": ["2026-02-30", None, None]}, "row 0 .* '2026-02-30' is no date"),
     "closed_on instant": ({"closed_on": [datetime(2026, 1, 1, 9), None, None]}, "row 0 .* is an instant"),
     "closed_on zone": ({"closed_on": [MARCH, None, None]}, "'closed_on' is of type Datetime.* and dates"),
-    "nested segment": ({"tags": [["a"], ["b"], []]}, r"'tags' is of type List\(String\), and text, numbers"),
+    "nested segment": (
+        {"tags": [["a"], ["b"], []]},
+        r"'tags' is of type List\(String\), and text, whole numbers",
+    ),
+    "fractions as segment": ({"tags": [1.0, None, 1.5]}, "row 2 .* 1.5 is no whole number"),
     "taken segment": ({"share": ["a", "b", "c"]}, "no segment can be called 'share'"),
     "lengths": ({"amount": [Decimal(1)]}, "'amount' has 1 rows and 'id' 3"),
     "one value": ({"currency": "USD"}, "column 'currency' is one value"),
@@ -520,6 +524,10 @@ WRONG_TOUCHES = {
     "unknown kind": (
         {"kind": ["meeting", "lunch", "call", "call"]},
         "column 'kind', row 1: 'lunch' is none of the kinds",
+    ),
+    "circle of parents": (
+        {"partner": ["a", "b", "c", "d"], "parent": ["b", "c", "b", None]},
+        "column 'parent': (b under c under b|c under b under c) is a circle",
     ),
     "unknown strength": ({"strength": ["strong"] * 3 + ["mighty"]}, "'strength', row 3: 'mighty' is none of"),
     "unknown approval": ({"approval": ["ok", None, None, None]}, "column 'approval', row 0: 'ok' is none of"),
@@ -593,6 +601,7 @@ def test_wrong_stages(columns, message):
         ({"deals": pandas.DataFrame(changed(DEALS, amount=[1, "2", None]))}, "'amount' mixes types"),
         ({"as_of": datetime(2026, 1, 1)}, "as_of 2026-01-01T00:00:00 has no time zone"),
         ({"as_of": "2026-01-01"}, "as_of is '2026-01-01', and an instant is needed"),
+        ({"policy": "strict"}, "policy is 'strict', and a Policy is needed"),
         ({"zone": "Mars/Olympus"}, "there is no time zone 'Mars/Olympus'"),
     ],
 )

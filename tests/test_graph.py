@@ -125,9 +125,9 @@ def test_the_ecosystem_of_partners_on_the_same_deals():
     }
     edges = {frozenset((a[8:11], b[8:11])): data for a, b, data in graph.edges(data=True)}
     assert edges == {
-        frozenset(("ann", "bob")): {"deals": 2, "won_amount": Decimal("107.00")},
-        frozenset(("ann", "cat")): {"deals": 2, "won_amount": Decimal("7.00")},
-        frozenset(("bob", "cat")): {"deals": 1, "won_amount": Decimal("7.00")},
+        frozenset(("ann", "bob")): {"n_deals": 2, "won_amount": Decimal("107.00")},
+        frozenset(("ann", "cat")): {"n_deals": 2, "won_amount": Decimal("7.00")},
+        frozenset(("bob", "cat")): {"n_deals": 1, "won_amount": Decimal("7.00")},
     }
 
 
@@ -151,7 +151,7 @@ def test_the_ecosystem_equals_a_slow_count(drawn, crowded):
             expected[pair] = n + 1, won_amount + (amount(deal) if deal.outcome == "won" else 0)
     graph = ecosystem_graph(deals)
     got = {
-        tuple(sorted((a[8:11], b[8:11]))): (data["deals"], data["won_amount"])
+        tuple(sorted((a[8:11], b[8:11]))): (data["n_deals"], data["won_amount"])
         for a, b, data in graph.edges(data=True)
     }
     assert got == expected

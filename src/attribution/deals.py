@@ -300,6 +300,8 @@ class Deals:
     """
 
     def __init__(self, snapshot: Snapshot, policy: Policy, selected: Ints | None = None) -> None:
+        if not isinstance(policy, Policy):
+            raise UsageError(f"policy is {policy!r}, and a Policy is needed", hint="such as Policy()")
         self.snapshot = snapshot
         self.policy = policy
         self.selected: Ints = np.arange(len(snapshot.deals), dtype=np.int64) if selected is None else selected
@@ -345,7 +347,7 @@ class Deals:
             ``name``              default: the id
             ``owner_id``          kept as a segment of this name
             ``lead_created_at``   instant at which the deal's earliest lead was created
-            any other             a segment: text, whole number, boolean or date
+            any other             a segment: text, whole number, boolean or date; null shows as "(none)"
             ===================== ============================================================================
         touchpoints
             One row per touchpoint.
@@ -436,7 +438,7 @@ class Deals:
         UsageError
             If no selected deal has this id.
         """
-        position = self._position(opportunity_id)
+        position = self._position(opportunity_id) if isinstance(opportunity_id, str) else None
         if position is None:
             raise UsageError(
                 f"there is no opportunity {opportunity_id!r} among these {len(self):,} deals",

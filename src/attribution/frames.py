@@ -30,7 +30,7 @@ from attribution.deals import (
     read_only,
     to_micros,
 )
-from attribution.errors import UsageError, known
+from attribution.errors import DataError, UsageError, known
 from attribution.periods import FiscalYear
 from attribution.tables import Codes, Columns, codes_of, fixed_width
 
@@ -515,7 +515,25 @@ def _partners(table: Columns, direct: Bools) -> tuple[Codes, tuple[Party, ...], 
         if up is not None and up not in known_ids:
             up = of_name.get(up) or up
         parties.append(Party(identity, name_of.get(code, identity), None if up == identity else up))
+    _refuse_circle(table, parties)
     return partner, tuple(parties), called
+
+
+def _refuse_circle(table: Columns, parties: list[Party]) -> None:
+    """Refuse parents of which one is, over others, its own."""
+    above = {party.id: party.parent_id for party in parties if party.parent_id is not None}
+    while above:
+        start, up = above.popitem()
+        line = [start]
+        while up in above:
+            line.append(up)
+            up = above.pop(up)
+        if up in line:
+            circle = " under ".join([*line[line.index(up) :], up])
+            raise DataError(
+                f"touchpoints: column 'parent': {circle} is a circle",
+                hint="leave the parent of the topmost empty",
+            )
 
 
 def _one_per(

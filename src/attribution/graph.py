@@ -141,8 +141,8 @@ def ecosystem_graph(deals: Deals) -> networkx.Graph[str]:
     -------
     A node ``partner:<id>`` per partner with a deal: ``id``, ``name``, ``n_deals`` (open, won and lost) and
     ``won_amount``, a Decimal: the sum of its won deals, each in full. An edge per pair with a deal
-    in common: ``deals``, how many, and ``won_amount``, the sum of those won. Amounts do not add up: partners
-    share deals.
+    in common: ``n_deals``, and ``won_amount``, the sum of those won. Amounts do not add up: partners share
+    deals.
 
     Notes
     -----
@@ -190,7 +190,7 @@ def ecosystem_graph(deals: Deals) -> networkx.Graph[str]:
         )
     pairs, counts, amounts = _pairs(deal, partner, amount, n_partners)
     graph.add_edges_from(
-        (nodes[one], nodes[other], {"deals": count, "won_amount": decimal(minor)})
+        (nodes[one], nodes[other], {"n_deals": count, "won_amount": decimal(minor)})
         for (one, other), count, minor in zip(
             zip(*(part.tolist() for part in np.divmod(pairs, max(1, n_partners))), strict=True),
             counts.tolist(),

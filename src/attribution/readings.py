@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 from attribution.mapping import Mapping, Touches, split_path
 
-__all__ = ["Reading", "history_of", "readings"]
+__all__ = ["OVERLAPS", "Reading", "history_of", "readings"]
+
+
+OVERLAPS = "Overlap"
+"""Where account overlaps imported from a file lie in the mirror; no object of Salesforce's has this name."""
 
 
 @dataclass(frozen=True, slots=True)

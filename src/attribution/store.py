@@ -24,11 +24,11 @@ from attribution.errors import DataError, StoreError, UsageError, known
 from attribution.mapping import Mapping, split_path
 from attribution.mirror.cache import SnapshotCache, table_versions
 from attribution.mirror.log import Appended, ObjectLog
-from attribution.mirror.overlaps import OVERLAPS, append_overlaps, read_overlaps
+from attribution.mirror.overlaps import append_overlaps, read_overlaps
 from attribution.policy import Policy
-from attribution.readings import readings
+from attribution.readings import OVERLAPS, readings
 from attribution.settings import Settings, read_toml, together
-from attribution.sync.evidence import has_evidence
+from attribution.sync.evidence import has_evidence, strangers
 from attribution.sync.planning import described, plan, problems
 from attribution.sync.run import Progress, SyncReport, run
 from attribution.sync.source import ObjectSummary, Source
@@ -298,9 +298,10 @@ class Store:
                 report = run(source, planned, self.path / "mirror", staging, progress)
             finally:
                 shutil.rmtree(staging, ignore_errors=True)
+        warnings = list(strangers(self.path / "mirror", mapping))
         if objects is None and not report.failed and not has_evidence(self.path / "mirror", mapping):
-            return replace(report, warnings=(*report.warnings, _NO_EVIDENCE))
-        return report
+            warnings.append(_NO_EVIDENCE)
+        return replace(report, warnings=(*report.warnings, *warnings))
 
     def check_mapping(self, mapping: Mapping) -> None:
         """Refuse a mapping that does not suit what is mirrored; what is mirrored needs no CRM.

@@ -198,7 +198,11 @@ class Columns:
         values = self._get(column)
         plain = (pl.String, pl.Categorical, pl.Enum, pl.Boolean, pl.Date, pl.Datetime, pl.Decimal, pl.Null)
         fits = values.dtype.is_integer() or values.dtype.is_float() or isinstance(values.dtype, plain)
-        self._need(column, values, fits, "text, numbers, booleans or dates to group by")
+        self._need(column, values, fits, "text, whole numbers, booleans or dates to group by")
+        if values.dtype.is_float():
+            # pandas makes whole numbers floats where one is missing
+            self.refuse(column, values != values.floor(), "is no whole number", hint="group numbers yourself")
+            values = values.cast(pl.Int64)
         return values.cast(pl.String)
 
     def unique(self, column: str, values: pl.Series) -> None:

@@ -365,3 +365,37 @@ def test_an_org_without_optional_objects_still_has_its_deals():
 def test_a_mirror_without_an_organization_is_refused():
     with pytest.raises(DataError, match="no organization"):
         derive(MemoryRecords(), Mapping(), as_of=0, watermark=0)
+
+
+def test_3_4_a_program_may_be_mapped_by_its_id_or_by_its_name():
+    program, claim = "0Pr000000000001AAA", "a01000000000001AAA"
+    rows = [
+        {
+            "Id": f"{claim[:14]}{number}AAA",
+            "Firm__c": firm,
+            "Deal__c": DEAL,
+            "Program__c": named,
+            "CreatedDate": at("2026-02-01"),
+            "SystemModstamp": at("2026-02-01"),
+        }
+        for number, firm, named in (
+            (1, PARTNER, program),
+            (2, PARTNER, "Resale"),
+            (3, "  pLUS Ltd ", "Other"),
+        )
+    ]
+    touches = {"kind": "overlap", "partner": "Firm__c", "opportunity": "Deal__c", "program": "Program__c"}
+    deals = deals_of(
+        (
+            "2026-02-02",
+            {
+                "Opportunity": [opportunity()],
+                "Account": [account(PARTNER), account("001Q00000000001AAA", Name="Plus ltd")],
+                "ChannelProgram": [{"Id": program, "Name": "Resale", "CreatedDate": at("2024-01-01")}],
+                "Claim__c": rows,
+            },
+        ),
+        mapping=Mapping(touchpoints=[touches | {"object": "Claim__c"}]),
+    )
+    found = [(touch.partner.id, touch.program.id) for touch in deals[DEAL].touchpoints]
+    assert found == [(PARTNER, program), (PARTNER, program), ("001Q00000000001AAA", "Other")]

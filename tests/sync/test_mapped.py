@@ -457,3 +457,26 @@ def test_a_sync_that_finds_no_partner_says_what_to_do(org: Org, tmp_path: Path) 
     org.insert("OpportunityContactRole", [{"OpportunityId": deal, "ContactId": contact}])
     later(org)
     assert store.sync(connect(org)).warnings == ()
+
+
+def test_names_of_partners_that_no_account_has_are_told(org: Org, tmp_path: Path) -> None:
+    org.add_object("Overlap__c", "a09", "Known_As__c string 80, Account__c > Account")
+    acme, _ = org.insert("Account", [{"Name": "Acme"}, {"Name": "Twin"}])
+    org.insert("Account", [{"Name": "twin"}])
+    names = ("aCME ", "Nobody Inc", "Nobody Inc", "Twin", None, acme)
+    org.insert("Overlap__c", [{"Known_As__c": name, "Account__c": acme} for name in names])
+    later(org)
+    text = (
+        MAPPED.partition("[[")[0]
+        + """[[mapping.touchpoints]]
+object = "Overlap__c"
+kind = "overlap"
+partner = "Known_As__c"
+account = "Account__c"
+"""
+    )
+    report = Store(tmp_path / "acme").sync(connect(org), mapping=mapping_of(tmp_path, text))
+    assert report.warnings[0] == (
+        "Overlap__c: 3 records count nothing, because Known_As__c is the name of no account, or of several: "
+        "'Nobody Inc', 'Twin'"
+    )

@@ -63,6 +63,53 @@ def furnish(org: Org) -> None:
     org.add_object("Warranty_Registration__c", "a06", "Account__c > Account, Contact__c > Contact")
 
 
+def test_approvals_and_contacts_are_found_under_any_name(org: Org) -> None:
+    states = ("Wait", "OK", "Yes", "No", "Not Approved")
+    claim = [
+        Field("Ally__c", "reference", reference_to=("Account",)),
+        Field("Opportunity__c", "reference", reference_to=("Opportunity",)),
+        Field("State__c", "picklist", values=states),
+        Field("Filed__c", "date"),
+        Field("Ends__c", "date"),
+    ]
+    org.add_object("Zap_Claim__c", "a01", claim, label="Partner Deal Claim")
+    fit = [claim[0], claim[1], Field("Approval_Status__c", "picklist", values=("Accepted", "Declined"))]
+    org.add_object("Partner_Fit__c", "a02", fit)
+    org.add_object("Ally_Link__c", "a03", "Opportunity__c > Opportunity, Partner__c > Contact")
+    found = tomllib.loads(suggest(connect(org)))["mapping"]["touchpoints"]
+    assert {each.pop("object"): each for each in found} == {
+        "Zap_Claim__c": {
+            "kind": "deal_registration",
+            "partner": "Ally__c",
+            "opportunity": "Opportunity__c",
+            "occurred_at": "Filed__c",
+            "expires_on": "Ends__c",
+            "approval": {
+                "field": "State__c",
+                "approved": ["OK", "Yes"],
+                "rejected": ["No"],
+                "pending": ["Wait", "Not Approved"],
+            },
+        },
+        "Partner_Fit__c": {
+            "kind": "role",
+            "partner": "Ally__c",
+            "opportunity": "Opportunity__c",
+            "approval": {
+                "field": "Approval_Status__c",
+                "approved": ["Accepted"],
+                "rejected": ["Declined"],
+                "pending": [],
+            },
+        },
+        "Ally_Link__c": {
+            "kind": "role",
+            "partner": "Partner__r.AccountId",
+            "opportunity": "Opportunity__c",
+        },
+    }
+
+
 def test_the_suggestion_is_a_mapping_that_can_be_synced(org: Org, tmp_path: Path) -> None:
     furnish(org)
     (acme,) = org.insert("Account", [{"Name": "Acme"}])

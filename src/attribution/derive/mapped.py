@@ -18,12 +18,10 @@ from attribution.derive.touchpoints import (
     of_kind,
 )
 from attribution.mapping import Approval, Mapping, Touches, split_path
-from attribution.readings import history_of
+from attribution.readings import OVERLAPS, history_of
 
-__all__ = ["IMPORTED", "kinds", "mapped", "named_accounts"]
+__all__ = ["kinds", "mapped", "named_accounts"]
 
-IMPORTED = "Overlap"
-"""Where account overlaps imported from a file lie in the mirror."""
 _STRENGTHS = {"strong": STRONG, "weak": WEAK, "exposure": EXPOSURE}
 _OF_KIND = {
     **dict.fromkeys(("campaign_response", "contact_role", "call", "email"), WEAK),
@@ -39,7 +37,7 @@ def mapped(scene: Scene) -> dict[str, list[pl.LazyFrame]]:
     sources: dict[str, list[pl.LazyFrame]] = {}
     for touches in scene.view.mapping.touchpoints:
         sources.setdefault(touches.object, []).append(_touches(scene, touches))
-    sources.setdefault(IMPORTED, []).append(_imported(scene))
+    sources.setdefault(OVERLAPS, []).append(_imported(scene))
     return sources
 
 
@@ -65,7 +63,7 @@ def named_accounts(view: View, accounts: Accounts, opportunities: pl.DataFrame) 
         for touches in mapping.touchpoints
     ]
     named.append(campaign_partners(view, accounts).select("account"))
-    named.append(view.live(IMPORTED, "Partner").select(account="Partner").collect())
+    named.append(view.live(OVERLAPS, "Partner").select(account="Partner").collect())
     return (
         pl.concat([each.cast(pl.String) for each in named])
         .drop_nulls()
@@ -96,7 +94,7 @@ def _touches(scene: Scene, touches: Touches) -> pl.LazyFrame:
         kind=pl.lit(kinds(scene.view.mapping).index(touches.kind), pl.Int8),
         strength=pl.lit(strength),
         explicit=pl.lit(touches.kind not in _ACTIVITIES),
-        program=pl.col(touches.program).cast(pl.String) if touches.program else pl.lit(None, pl.String),
+        program=scene.partners.program_named(touches.program) if touches.program else pl.lit(None, pl.String),
         sourcing=pl.lit(touches.sourcing and touches.kind not in KINDS),
         expires_at=_expiry(view, touches.expires_on, schema),
     )
@@ -229,9 +227,9 @@ def _moment(path: str, schema: pl.Schema) -> pl.Expr:
 def _imported(scene: Scene) -> pl.LazyFrame:
     """Overlaps imported from a file: exposure, by the account rule."""
     view, accounts = scene.view, scene.accounts
-    if view.records.newest(IMPORTED) is None:
+    if view.records.newest(OVERLAPS) is None:
         return pl.LazyFrame(schema=EVIDENCE)
-    rows = view.live(IMPORTED, "Id", "Partner", "Account", "OccurredOn", "CreatedDate").with_columns(
+    rows = view.live(OVERLAPS, "Id", "Partner", "Account", "OccurredOn", "CreatedDate").with_columns(
         account=accounts.resolve("Partner")
     )
     return conform(

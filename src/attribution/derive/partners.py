@@ -46,11 +46,17 @@ class Accounts:
 
     def named(self, column: str) -> pl.Expr:
         """The accounts that a column names, by id or, as overlaps do, by their name if only one has it."""
-        names = self.live.filter(~pl.col("name").is_duplicated())
-        by_name = pl.col(column).replace_strict(
-            names["name"], names["id"], default=None, return_dtype=pl.String
+        names = self.live.select("id", spelled=as_spelled("name"))
+        names = names.filter(~pl.col("spelled").is_duplicated())
+        by_name = as_spelled(column).replace_strict(
+            names["spelled"], names["id"], default=None, return_dtype=pl.String
         )
         return pl.coalesce(by_name, self.resolve(column))
+
+
+def as_spelled(column: str) -> pl.Expr:
+    """Names so spelled that equal ones compare equal: case and blanks around them aside."""
+    return pl.col(column).str.strip_chars().str.to_lowercase()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,12 @@ class Partners:
     """``partner, program, tier, since, until`` (excluded), ordered by partner; program and tier by id."""
     programs: tuple[Party, ...]
     tiers: tuple[Party, ...]
+
+    def program_named(self, column: str) -> pl.Expr:
+        """The programs that a mapped field names: by id, or by name if one has it; else the text itself."""
+        names = [program.name for program in self.programs]
+        by_name = {each.name: each.id for each in self.programs if names.count(each.name) == 1}
+        return pl.col(column).cast(pl.String).replace(by_name)
 
     def held(self, touches: pl.DataFrame) -> pl.DataFrame:
         """The touches of partners that were partners at ``occurred_at`` (3.2)."""

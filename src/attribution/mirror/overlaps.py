@@ -19,10 +19,10 @@ from attribution.errors import DataError, UsageError, known
 from attribution.mirror.log import INSTANT, Appended, ObjectLog
 from attribution.settings import closest
 
-__all__ = ["OVERLAPS", "append_overlaps", "read_overlaps"]
+__all__ = ["append_overlaps", "read_overlaps"]
 
-OVERLAPS: Final = "Overlap"
-"""Name of the log; no object of Salesforce's has it."""
+_TOLD: Final = 10
+"""Wrong rows that are named one by one."""
 _SCHEMA: Final = {
     "Id": pl.String(),
     "Partner": pl.String(),
@@ -98,8 +98,11 @@ def read_overlaps(path: Path, accounts: pl.DataFrame, zone: ZoneInfo) -> pl.Data
         except _Fault as fault:
             faults.append(f"{path} line {line}, column {fault.column}: {fault}")
     if faults:
-        more = f" (and {len(faults) - 1} more rows are wrong)" if len(faults) > 1 else ""
-        raise DataError(f"{faults[0]}{more}", hint="nothing was imported: correct the file and run it again")
+        more = f"; and {len(faults) - _TOLD} more rows are wrong" if len(faults) > _TOLD else ""
+        raise DataError(
+            f"{'; '.join(faults[:_TOLD])}{more}",
+            hint="nothing was imported: correct the file and run it again",
+        )
     return pl.DataFrame([row for _, row in rows.values()], schema=_SCHEMA)
 
 

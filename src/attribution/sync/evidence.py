@@ -1,4 +1,4 @@
-"""Whether anything that was read could tell of a partner at all."""
+"""Whether what was read tells of partners at all, and of which it tells nothing."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 
 import polars as pl
 
+from attribution.derive.partners import as_spelled
+from attribution.errors import known
 from attribution.mapping import Mapping, split_path
 from attribution.mirror.log import ObjectLog
-from attribution.mirror.overlaps import OVERLAPS
+from attribution.readings import OVERLAPS
 
-__all__ = ["has_evidence"]
+__all__ = ["has_evidence", "strangers"]
 
 
 def has_evidence(mirror: Path, mapping: Mapping) -> bool:
@@ -20,6 +22,33 @@ def has_evidence(mirror: Path, mapping: Mapping) -> bool:
     Stops at the first one; what is quick to look at comes first.
     """
     return any(_found(mirror, mapping))
+
+
+def strangers(mirror: Path, mapping: Mapping) -> Iterator[str]:
+    """Tell of every mapped field of names how many of them are the name of no account: they count nothing."""
+    accounts = _live(mirror, "Account", "Id", "Name")
+    for touches in mapping.touchpoints:
+        log = ObjectLog(mirror, touches.object)
+        if not log.exists or "." in touches.partner or touches.partner in log.coverage.refers_to:
+            continue
+        unknown = (
+            _live(mirror, touches.object, touches.partner)
+            .select(said=touches.partner, spelled=as_spelled(touches.partner))
+            .filter(pl.col("said").is_not_null())
+            .join(accounts.select("Id"), left_on="said", right_on="Id", how="anti")
+            .join(_once_named(accounts), on="spelled", how="anti")
+            .collect()
+        )
+        if not unknown.is_empty():
+            yield (
+                f"{touches.object}: {unknown.height} records count nothing, because {touches.partner} is the "
+                f"name of no account, or of several: {known(map(repr, unknown['said'].unique()), 5)}"
+            )
+
+
+def _once_named(accounts: pl.LazyFrame) -> pl.LazyFrame:
+    names = accounts.select(spelled=as_spelled("Name"))
+    return names.group_by("spelled").len().filter(pl.col("len") == 1)
 
 
 def _found(mirror: Path, mapping: Mapping) -> Iterator[bool]:

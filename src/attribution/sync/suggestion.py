@@ -25,21 +25,28 @@ _PARTNER: Final = re.compile(
     r"|vendor\w*|agenc\w*|integrator\w*|affiliate\w*|introduc\w*|co ?sell\w*|broker\w*|sourced|sourcing)\b"
 )
 _SOURCING: Final = re.compile(r"\b(sourc\w*|referr\w*|referal\w*|introduc\w*|origin\w*|register\w*)\b")
-_REGISTRATION: Final = re.compile(r"\b(registration\w*|deal ?reg\w*|registered)\b")
+_REGISTRATION: Final = re.compile(r"\b(registration\w*|deal ?reg\w*|registered|(deal|partner) claims?)\b")
 _DEAL: Final = re.compile(r"\b(deal|opportunity|opp|lead)s?\b")
 _OVERLAP: Final = re.compile(r"\b(overlap\w*|crossbeam)\b")
 _OCCURRED: Final = re.compile(
-    r"\b(submi\w*|registered|registration|request\w*|occurred|happened|introduced|referred|engaged|found|matched|start)\b"
+    r"\b(submi\w*|registered|registration|request\w*|occurred|happened|introduced|referred|engaged|found|matched|filed|start)\b"
 )
-_EXPIRES: Final = re.compile(r"\b(expir\w*|valid (until|to|through)|end date)\b")
+_EXPIRES: Final = re.compile(r"\b(expir\w*|valid (until|to|through)|ends?|end date)\b")
 _APPROVED_AT: Final = re.compile(r"\b(approv\w*|accept\w*)\b")
 _STATUS: Final = re.compile(r"\b(approval|status|state|stage|decision)\b")
-_APPROVED: Final = re.compile(r"\b(approved|accepted|granted|active|registered|won|converted)\b")
-_REJECTED: Final = re.compile(r"\b(reject\w*|declin\w*|denied|refused|cancel\w*|withdrawn|lost|duplicate)\b")
+_APPROVED: Final = re.compile(
+    r"\b(approved|accepted|granted|active|registered|won|converted)\b|^(ok|okay|yes)$"
+)
+_REJECTED: Final = re.compile(
+    r"\b(reject\w*|declin\w*|denied|refused|cancel\w*|withdrawn|lost|duplicate)\b|^no$"
+)
 _UNDECIDED: Final = re.compile(r"\b(not|un\w+|non)\b")
 _PROGRAM: Final = re.compile(r"\b(program\w*|scheme)\b")
 _NO_PARTNER: Final = frozenset({"AccountId", "PartnerAccountId", "ConvertedAccountId"})
 """Standard lookups to Account that are read anyway, or that name the customer."""
+
+_JOINED: Final = ("Opportunity", "Lead", "Account", "Contact")
+"""What leads to a deal, then what leads to a partner; an object between the two is looked at."""
 
 Base = Literal["Opportunity", "Lead", "Campaign"]
 
@@ -82,9 +89,7 @@ def suggest(source: Salesforce) -> str:
     for base in bases:
         if base in objects and objects[base].is_queryable:
             blocks += _lookups(source, describe(base), base)
-    candidates = _candidates(
-        objects, {name: describe(name) for name in ("Opportunity", "Lead", "Account") if name in objects}
-    )
+    candidates = _candidates(objects, {name: describe(name) for name in _JOINED if name in objects})
     for name in candidates[:_MOST]:
         block = _touches(source, objects[name], describe(name))
         if block is not None:
@@ -132,9 +137,10 @@ def _candidates(
 ) -> list[str]:
     """Custom objects worth a look, the most promising first; told without describing any of them."""
     children = {base: {child for child, _ in description.children} for base, description in described.items()}
-    joining = (children.get("Opportunity", set()) | children.get("Lead", set())) & children.get(
-        "Account", set()
+    of_deals, of_partners = (
+        set().union(*(children.get(name, set()) for name in names)) for names in (_JOINED[:2], _JOINED[2:])
     )
+    joining = of_deals & of_partners
     ranked = []
     for summary in objects.values():
         if not summary.name.endswith("__c") or not summary.is_queryable:
@@ -167,17 +173,18 @@ def _touches(source: Salesforce, summary: ObjectSummary, description: ObjectDesc
     values: dict[str, object] = {"object": summary.name, "kind": kind, "partner": partner} | ways
     remarks = [f"partner: {_label(field)}"]
     if kind == "overlap" and not field.refers_to:
-        remarks[0] += ", text: the exact name of a partner's account"
+        remarks[0] += ", text: the name of a partner's account"
     if kind == "role":
         remarks.append(
             'a row counts as taking part; if it says who brought the deal: kind = "introduction", '
             'strength = "strong", sourcing = true'
         )
     values |= _dates(description, kind)
-    if kind == "deal_registration":
-        approval = _approval(description)
-        if approval is not None:
-            values["approval"] = approval
+    approval = None if kind == "overlap" else _approval(description)
+    # a status that knows no approval tells something else of what is no registration
+    if approval is not None and (kind == "deal_registration" or approval["approved"]):
+        values["approval"] = approval
+        remarks.append("approval: check what each value means; rejected records count nothing")
     rows = _count(source, summary.name, None)
     head = f"{summary.label or summary.name}: {_number(rows)} records"
     smells = kind == "overlap" or bool(_PARTNER.search(f"{words} {_words(field.name, field.label)}"))

@@ -24,7 +24,7 @@ usage 2: there is no partner 'Acme' Hint: known partners: Globex, Initech
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "AttributionError",
@@ -61,7 +61,7 @@ class AttributionError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # keyword-only arguments do not survive the default pickling of exceptions
-        return (_rebuild, (type(self), self.message, self.hint))
+        return (_rebuild, (type(self), self.message, self.hint), self.__dict__)
 
 
 def _rebuild(kind: type[AttributionError], message: str, hint: str | None) -> AttributionError:
@@ -99,6 +99,8 @@ class StoppedEarly(AttributionError):
 
     code = "stopped_early"
     exit_code = 4
+    report: Any = None
+    """What was done before, such as the :class:`~attribution.sync.run.SyncReport` of a sync; else None."""
 
 
 class DataError(AttributionError):

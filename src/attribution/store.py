@@ -28,6 +28,7 @@ from attribution.mirror.overlaps import append_overlaps, read_overlaps
 from attribution.policy import Policy
 from attribution.readings import OVERLAPS, readings
 from attribution.settings import Settings, read_toml, together
+from attribution.sync.budget import Budget
 from attribution.sync.evidence import has_evidence, strangers
 from attribution.sync.planning import described, plan, problems
 from attribution.sync.run import Progress, SyncReport, run
@@ -253,6 +254,9 @@ class Store:
         mapping: Mapping | None = None,
         objects: Sequence[str] | None = None,
         progress: Callable[[Progress], object] | None = None,
+        max_api_calls: int | None = None,
+        max_quota_percent: float | None = 80.0,
+        deadline: float | None = None,
     ) -> SyncReport:
         """Read what changed in the CRM since the last time.
 
@@ -270,6 +274,13 @@ class Store:
             Only these; default: all that the mapping reads.
         progress
             Called with a :class:`~attribution.sync.run.Progress` after every page.
+        max_api_calls
+            HTTP requests that this sync may send, retries and logins included; default: as many as it takes.
+        max_quota_percent
+            Part of the organization's API calls of 24 hours, whoever made them, beyond which nothing more
+            is sent; None: all of them may be used up.
+        deadline
+            Seconds after which nothing more is sent or waited for; default: none.
 
         Raises
         ------
@@ -282,10 +293,23 @@ class Store:
         CrmError
             If the CRM cannot be reached or refuses before the first object is read.
         StoppedEarly
-            If the organization's daily quota is used up; what was complete is committed.
+            If one of these limits is reached, or the organization's daily quota is used up. What was
+            complete is committed, and the next sync begins with what was not. ``error.report`` is the
+            :class:`~attribution.sync.run.SyncReport`, or None if no object had been begun.
         """
-        mapping = mapping or self.mapping
+        budget = Budget(max_api_calls, max_quota_percent, deadline)
         calls_before = source.api_calls
+        with source.limited(budget):
+            return self._sync(source, mapping or self.mapping, objects, progress, calls_before)
+
+    def _sync(
+        self,
+        source: Source,
+        mapping: Mapping,
+        objects: Sequence[str] | None,
+        progress: Callable[[Progress], object] | None,
+        calls_before: int,
+    ) -> SyncReport:
         self._check_organization(source.organization_id)
         planned = plan(source, mapping, only=objects, calls_before=calls_before)
         with self._lock():

@@ -6,13 +6,16 @@ import json
 import sys
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from attribution.cli.options import AsJson, Debug, MappingFile, StorePath, open_store, read_mapping
 from attribution.cli.progress import progress
-from attribution.errors import TransientCrmError, known
+from attribution.errors import StoppedEarly, TransientCrmError, known
+
+if TYPE_CHECKING:
+    from attribution.sync.run import SyncReport
 
 __all__ = ["doctor", "overlaps", "sync"]
 
@@ -21,6 +24,18 @@ def sync(
     objects: Annotated[
         list[str] | None,
         typer.Option("--object", help="Read only this object; repeatable.", show_default=False),
+    ] = None,
+    max_api_calls: Annotated[
+        int | None,
+        typer.Option(
+            help="Stop before a further HTTP request; retries and logins count.", show_default=False
+        ),
+    ] = None,
+    max_quota_percent: Annotated[
+        float, typer.Option(help="Stop where the org has used so much of its API calls of 24 hours.")
+    ] = 80.0,
+    deadline: Annotated[
+        float | None, typer.Option(help="Stop after so many seconds.", show_default=False)
     ] = None,
     store: StorePath = None,
     mapping: MappingFile = None,
@@ -33,9 +48,26 @@ def sync(
     kept = open_store(store)
     settings = read_mapping(mapping)
     source = Salesforce.from_env()
-    with progress() as show:
-        report = kept.sync(source, mapping=settings, objects=objects, progress=show)
-    sys.stdout.write(json.dumps(report.to_dict()) + "\n" if as_json else f"{report}\n")
+    try:
+        with progress() as show:
+            report = kept.sync(
+                source,
+                mapping=settings,
+                objects=objects,
+                progress=show,
+                max_api_calls=max_api_calls,
+                max_quota_percent=max_quota_percent,
+                deadline=deadline,
+            )
+    except StoppedEarly as stopped:
+        if stopped.report is None:
+            raise
+        _print(stopped.report, as_json=as_json)
+        if not as_json:
+            raise
+        sys.stderr.write(f"stopped: {stopped.message}\n")
+        raise typer.Exit(stopped.exit_code) from stopped
+    _print(report, as_json=as_json)
     if report.failed:
         names = known(each.object for each in report.failed)
         for each in report.failed:
@@ -43,6 +75,10 @@ def sync(
         if not as_json:
             raise TransientCrmError(f"not read: {names}", hint="what was complete is kept; run it again")
         raise typer.Exit(TransientCrmError.exit_code)
+
+
+def _print(report: SyncReport, *, as_json: bool) -> None:
+    sys.stdout.write(json.dumps(report.to_dict()) + "\n" if as_json else f"{report}\n")
 
 
 def doctor(

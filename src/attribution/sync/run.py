@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 import polars as pl
 
-from attribution.errors import CrmError, TransientCrmError
+from attribution.errors import CrmError, StoppedEarly, TransientCrmError
 from attribution.mirror.log import INSTANT, Appended, Coverage, ObjectLog
 from attribution.sync.planning import Plan, Planned
 from attribution.sync.rows import Rejected, column_types, typed
@@ -21,7 +21,8 @@ from attribution.sync.watermark import Window, bound_from_clock, deletion_span, 
 
 __all__ = ["ObjectReport", "Progress", "Rejected", "SyncReport", "run"]
 
-Status = Literal["ok", "unavailable", "failed"]
+Status = Literal["ok", "unavailable", "failed", "stopped"]
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _DELETION: Final = {"Id": pl.String(), "deleted_at": INSTANT}
 
 
@@ -56,7 +57,7 @@ class ObjectReport:
     """Up to which instant the object has now been read completely."""
     seconds: float = 0.0
     message: str | None = None
-    """Why the object is unavailable or failed."""
+    """Why the object is unavailable, failed, or was not read to its end."""
 
     def to_dict(self) -> dict[str, Any]:
         """The object in the JSON of a sync."""
@@ -93,6 +94,11 @@ class SyncReport:
         """Objects that could not be read this time; what they had before is kept."""
         return tuple(report for report in self.objects if report.status == "failed")
 
+    @property
+    def stopped(self) -> tuple[ObjectReport, ...]:
+        """Objects that were still to be read when the budget ran out; the next sync begins with them."""
+        return tuple(report for report in self.objects if report.status == "stopped")
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON document of a sync."""
         return {
@@ -124,7 +130,14 @@ class SyncReport:
 def run(
     source: Source, plan: Plan, mirror: Path, staging: Path, progress: Callable[[Progress], object] | None
 ) -> SyncReport:
-    """Read every planned object and commit it; one that fails leaves the others alone."""
+    """Read every planned object and commit it, the stalest first; one that fails leaves the others alone.
+
+    Raises
+    ------
+    StoppedEarly
+        If a budget ran out: with the report of what was done, in which the objects left are ``stopped``.
+    """
+    stopped: StoppedEarly | None = None
     reports: list[ObjectReport] = []
     rejected: list[Rejected] = []
     warnings: list[str] = []
@@ -132,17 +145,25 @@ def run(
     logs = {name: ObjectLog(mirror, name) for name in plan.readable}
     for name, planned in plan.readable.items():
         logs[name].check_types(column_types(planned.description, planned.fields))
-    for name, planned in plan.readable.items():
+    # so that a job which is always stopped after some of them still comes round to each
+    for name in sorted(plan.readable, key=lambda name: logs[name].watermark or _NEVER):
+        planned = plan.readable[name]
+        if stopped is not None:
+            reports.append(ObjectReport(name, "stopped", to=logs[name].watermark, message=stopped.message))
+            continue
         reading = _ObjectRun(source, plan, planned, logs[name], staging, progress)
         calls, started = source.api_calls, time.monotonic()
         try:
-            report = reading.run()
+            outcome = reading.run()
             rejected += reading.rejected
         except CrmError as error:
-            report = ObjectReport(name, "failed", to=logs[name].watermark, message=str(error))
+            outcome = ObjectReport(name, "failed", to=logs[name].watermark, message=str(error))
             warnings.append(f"{name} failed: {error}")
+        except StoppedEarly as error:
+            stopped = error
+            outcome = ObjectReport(name, "stopped", to=logs[name].watermark, message=error.message)
         seconds = time.monotonic() - started
-        reports.append(replace(report, api_calls=source.api_calls - calls, seconds=seconds))
+        reports.append(replace(outcome, api_calls=source.api_calls - calls, seconds=seconds))
         warnings += reading.warnings
     for name, reason in plan.unavailable.items():
         reports.append(ObjectReport(name, "unavailable", message=reason))
@@ -150,7 +171,7 @@ def run(
             warnings.append(f"{reason}; what was read of it before is kept")
         elif name in plan.objects:
             warnings.append(reason)
-    return SyncReport(
+    report = SyncReport(
         run_id=uuid.uuid4().hex,
         started_at=plan.started_at,
         finished_at=source.server_time,
@@ -160,6 +181,10 @@ def run(
         unavailable=tuple(plan.unavailable),
         warnings=tuple(warnings),
     )
+    if stopped is not None:
+        stopped.report = report
+        raise stopped
+    return report
 
 
 class _ObjectRun:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
@@ -14,6 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from attribution.errors import AttributionError, CrmError, RefusedError, TransientCrmError
 from attribution.mirror.log import INSTANT
+from attribution.sync.budget import Budget
 from attribution.sync.bulk import JobFailed, read_in_bulk
 from attribution.sync.credentials import Connection, Environment, login_for
 from attribution.sync.source import Deletions, FieldDescription, ObjectDescription, ObjectSummary
@@ -121,8 +123,8 @@ class Salesforce:
         PEM file of the authorities to trust, instead of what ``REQUESTS_CA_BUNDLE`` or the system says.
     retry_base_seconds, bulk_poll_seconds
         First waits after a failure that passes, and between looks at a bulk job; both grow.
-    sleep
-        How to wait.
+    sleep, clock
+        How to wait, and to tell the seconds of a deadline.
 
     Raises
     ------
@@ -154,6 +156,7 @@ class Salesforce:
         retry_base_seconds: float = 0.5,
         bulk_poll_seconds: float = 0.5,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         given = {
             "salesforce_instance_url": instance_url,
@@ -170,7 +173,8 @@ class Salesforce:
             "attribution_retry_base_seconds": retry_base_seconds,
             "attribution_bulk_poll_seconds": bulk_poll_seconds,
         }
-        self._connect(Connection.of(**given), None if ca_bundle is None else str(ca_bundle), sleep)
+        bundle = None if ca_bundle is None else str(ca_bundle)
+        self._connect(Connection.of(**given), bundle, sleep, clock)
 
     @classmethod
     def from_env(cls) -> Salesforce:
@@ -182,10 +186,16 @@ class Salesforce:
             Naming the variable that is missing or wrong.
         """
         salesforce = cls.__new__(cls)
-        salesforce._connect(Environment.of(), None, time.sleep)
+        salesforce._connect(Environment.of(), None, time.sleep, time.monotonic)
         return salesforce
 
-    def _connect(self, connection: Connection, ca_bundle: str | None, sleep: Callable[[float], None]) -> None:
+    def _connect(
+        self,
+        connection: Connection,
+        ca_bundle: str | None,
+        sleep: Callable[[float], None],
+        clock: Callable[[], float],
+    ) -> None:
         login = login_for(connection)
         self._host = login.host
         self._base = f"/services/data/v{connection.salesforce_api_version}"
@@ -198,6 +208,7 @@ class Salesforce:
             retry_base_seconds=connection.attribution_retry_base_seconds,
             ca_bundle=ca_bundle,
             sleep=sleep,
+            clock=clock,
         )
 
     def __repr__(self) -> str:
@@ -237,6 +248,19 @@ class Salesforce:
         """The organization's limits as ``/limits`` tells them, with numbers as text."""
         limits = self._wire.get_json(f"{self._base}/limits")
         return limits if isinstance(limits, dict) else {}
+
+    @contextmanager
+    def limited(self, budget: Budget) -> Iterator[None]:
+        """Within, send no more than a budget allows: the request that would exceed it raises StoppedEarly."""
+        with self._wire.limited(budget):
+            if budget.max_quota_percent is not None and self.daily_usage is None:
+                try:
+                    self.limits()
+                except RefusedError as error:
+                    # not everybody may ask for the limits; every other answer tells the usage, too
+                    if kind_of(error) not in (Kind.REFUSED, Kind.MISSING):
+                        raise
+            yield
 
     def objects(self) -> Mapping[str, ObjectSummary]:
         """Every object that the connected user can see."""

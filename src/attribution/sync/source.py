@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Protocol
 
 import polars as pl
 
+from attribution.sync.budget import Budget
 from attribution.sync.watermark import Window
 
 __all__ = ["Deletions", "FieldDescription", "ObjectDescription", "ObjectSummary", "Source"]
@@ -101,6 +103,10 @@ class Source(Protocol):
     @property
     def server_time(self) -> datetime:
         """The server's clock, as told by its latest answer."""
+        ...
+
+    def limited(self, budget: Budget) -> AbstractContextManager[None]:
+        """Within, send no more than a budget allows: the request that would exceed it raises StoppedEarly."""
         ...
 
     def objects(self) -> Mapping[str, ObjectSummary]:

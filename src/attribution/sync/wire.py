@@ -6,7 +6,8 @@ import json
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -34,6 +35,7 @@ from attribution.errors import (
     TransientCrmError,
     UsageError,
 )
+from attribution.sync.budget import Budget, Gate
 
 __all__ = ["Failure", "Garbled", "Grant", "Kind", "Wire", "classify", "kind_of", "usage_of"]
 
@@ -214,6 +216,7 @@ class _Session(requests.Session):
 
     def __init__(self, ca_bundle: str | None) -> None:
         super().__init__()
+        self.gate: Gate | None = None
         self.sent = 0
         self.ca_bundle = ca_bundle
         self.server_time: datetime | None = None
@@ -227,6 +230,9 @@ class _Session(requests.Session):
         if self.ca_bundle is not None:
             # set here, because requests lets REQUESTS_CA_BUNDLE override the session's own
             options["verify"] = self.ca_bundle
+        if self.gate is not None:
+            # here, so that logins, retries and redirects count like everything else
+            self.gate.check(self.sent, self.usage)
         self.sent += 1
         response = super().send(request, **options)
         self.server_time = _http_date(response.headers.get("Date")) or self.server_time
@@ -261,8 +267,8 @@ class Wire:
         Upper limit of the first wait; doubles with every further one.
     ca_bundle
         File of the authorities to trust; None: what the environment says.
-    sleep, uniform
-        How to wait and to draw, so that a test does neither.
+    sleep, uniform, clock
+        How to wait, to draw and to tell seconds, so that a test does none of it.
     """
 
     def __init__(
@@ -276,6 +282,7 @@ class Wire:
         ca_bundle: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
         uniform: Callable[[float, float], float] = random.uniform,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._host = host
         self._login = login
@@ -283,7 +290,8 @@ class Wire:
         self._can_renew = can_renew
         self._base = retry_base_seconds
         self._uniform = uniform
-        self.sleep = sleep
+        self._sleep = sleep
+        self._clock = clock
         self._session = _Session(ca_bundle)
         self._grant: Grant | None = None
         self._denied: RefusedError | None = None
@@ -302,6 +310,22 @@ class Wire:
     def usage(self) -> tuple[int, int] | None:
         """Calls used and allowed per day, as told last."""
         return self._session.usage
+
+    @contextmanager
+    def limited(self, budget: Budget) -> Iterator[None]:
+        """Within, send and wait no more than a budget allows: what would exceed it raises StoppedEarly."""
+        before = self._session.gate
+        self._session.gate = Gate(budget, self._clock, self._session.sent)
+        try:
+            yield
+        finally:
+            self._session.gate = before
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, unless a deadline would pass meanwhile."""
+        if self._session.gate is not None:
+            self._session.gate.check(self.sent, self.usage, wait=seconds)
+        self._sleep(seconds)
 
     def call(
         self,

@@ -1,0 +1,97 @@
+"""What one sync may spend of the organization's quota and of time, and the gate that keeps it to that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from attribution.errors import StoppedEarly, UsageError
+
+__all__ = ["Budget", "Gate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits of one sync; None is no limit.
+
+    Raises
+    ------
+    UsageError
+        If a limit leaves nothing to spend.
+
+    Examples
+    --------
+    >>> Budget(max_api_calls=500).max_quota_percent
+    80.0
+    """
+
+    max_api_calls: int | None = None
+    """HTTP requests, retries and logins included."""
+    max_quota_percent: float | None = 80.0
+    """Part of the organization's daily API calls, whoever made them, beyond which nothing more is sent."""
+    deadline_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_api_calls is not None and self.max_api_calls < 1:
+            raise UsageError(f"max_api_calls is {self.max_api_calls}", hint="allow at least one call")
+        percent = self.max_quota_percent
+        if percent is not None and not 0 < percent <= 100:
+            raise UsageError(f"max_quota_percent is {percent:g}", hint="it lies above 0 and up to 100")
+        seconds = self.deadline_seconds
+        if seconds is not None and not (seconds > 0 and math.isfinite(seconds)):
+            raise UsageError(f"the deadline is {seconds:g} seconds", hint="give more than none")
+
+
+class Gate:
+    """Lets requests and waits pass as long as a budget allows them.
+
+    Examples
+    --------
+    >>> gate = Gate(Budget(max_api_calls=1), clock=lambda: 0.0)
+    >>> gate.check(sent=0, usage=None)
+    >>> gate.check(sent=1, usage=None)
+    Traceback (most recent call last):
+    attribution.errors.StoppedEarly: all 1 API calls allowed to this sync are made
+    """
+
+    def __init__(self, budget: Budget, clock: Callable[[], float], sent_before: int = 0) -> None:
+        self._budget = budget
+        self._clock = clock
+        self._sent_before = sent_before
+        seconds = budget.deadline_seconds
+        self._until = None if seconds is None else clock() + seconds
+
+    def check(self, sent: int, usage: tuple[int, int] | None, wait: float = 0.0) -> None:
+        """Pass, or say which limit is reached.
+
+        Parameters
+        ----------
+        sent
+            Requests sent so far.
+        usage
+            Calls used and allowed per day, as the organization told last.
+        wait
+            Seconds that are to be waited.
+
+        Raises
+        ------
+        StoppedEarly
+            If one more request, or the wait, would exceed the budget.
+        """
+        most, percent = self._budget.max_api_calls, self._budget.max_quota_percent
+        if most is not None and sent - self._sent_before >= most:
+            raise StoppedEarly(
+                f"all {most} API calls allowed to this sync are made", hint="run it again to go on"
+            )
+        if percent is not None and usage is not None and usage[0] * 100 >= usage[1] * percent:
+            raise StoppedEarly(
+                f"the organization has used {usage[0]} of its {usage[1]} API calls of 24 hours; "
+                f"this sync leaves the rest beyond {percent:g} % to others",
+                hint="run it again later to go on, or allow more with --max-quota-percent",
+            )
+        if self._until is not None and self._clock() + wait >= self._until:
+            raise StoppedEarly(
+                f"the deadline of {self._budget.deadline_seconds:g} seconds is reached",
+                hint="run it again to go on",
+            )

@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, cached_property
@@ -316,12 +316,14 @@ class Store:
             unavailable = {*self.unavailable, *planned.unavailable} - set(planned.readable)
             self.claim(source.organization_id, unavailable=unavailable)
             staging = self.path / "staging"
-            # a sync that was killed may have left pages here
-            shutil.rmtree(staging, ignore_errors=True)
+            if objects is None:
+                _keep_only(staging, planned.readable)
             try:
                 report = run(source, planned, self.path / "mirror", staging, progress)
             finally:
-                shutil.rmtree(staging, ignore_errors=True)
+                with suppress(OSError):
+                    # not empty where an object was not read to its end: the next sync goes on with it
+                    staging.rmdir()
         warnings = list(strangers(self.path / "mirror", mapping))
         if objects is None and not report.failed and not has_evidence(self.path / "mirror", mapping):
             warnings.append(_NO_EVIDENCE)
@@ -519,6 +521,13 @@ class _Mirror:
 
     def known_since(self, object: str, field: str) -> datetime | None:
         return self._log(object).coverage.since.get(field)
+
+
+def _keep_only(staging: Path, objects: Iterable[str]) -> None:
+    """Remove what a sync that was killed has left of objects that are no longer read."""
+    for left in staging.iterdir() if staging.is_dir() else ():
+        if left.name not in objects:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _aware(instant: datetime | None, name: str = "known_at") -> datetime | None:

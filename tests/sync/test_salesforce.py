@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -45,10 +46,12 @@ def names(salesforce: Salesforce, folder: Path, window: Window = WHOLE) -> list[
         ("Id", "Name", "SystemModstamp"),
         window,
         cursor="SystemModstamp",
-        staging=folder,
+        staging=folder / "pages",
         progress=lambda rows, total: None,
     )
     frames = list(pages)
+    # as after a commit
+    shutil.rmtree(folder / "pages", ignore_errors=True)
     return sorted(pl.concat(frames)["Name"]) if frames else []
 
 

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
 
 import polars as pl
 import requests
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from attribution.errors import AttributionError, CrmError, TransientCrmError
-from attribution.sync.wire import Garbled, Wire, read_json
+from attribution.sync.wire import Garbled, Kind, Wire, kind_of, read_json
 
-__all__ = ["JobFailed", "read_in_bulk"]
+__all__ = ["JobFailed", "Staging", "read_in_bulk"]
 
 _PAGE_ROWS: Final = 50_000
 _LONGEST_POLL: Final = 10.0
 _LONGEST_WAIT: Final = 4 * 3600.0
 _CHUNK: Final = 1 << 20
+_KEPT: Final = timedelta(days=7) - timedelta(hours=1)
+"""How long Salesforce keeps the results of a job; less a little, to read them."""
+_GONE: Final = frozenset({Kind.MISSING, Kind.LOCATOR, Kind.FATAL})
+"""What an answer about a job that was begun earlier can mean if the job is no longer there."""
 
 
 class JobFailed(CrmError):
@@ -35,19 +42,98 @@ class _Job(BaseModel):
     error: Annotated[str | None, Field(alias="errorMessage")] = None
 
 
+class _Begun(BaseModel):
+    """How far a job has been read: kept in a file beside its pages, so that another process can go on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: str
+    soql: str
+    until: AwareDatetime
+    """End of the window that is read."""
+    created_at: AwareDatetime
+    total: int | None = None
+    """Rows that Salesforce says there are; None until the job is done."""
+    pages: int = 0
+    rows: int = 0
+    locator: str = ""
+    """Where the next page begins; empty before the first."""
+    is_whole: bool = False
+
+
+class Staging:
+    """A folder that keeps the pages of one bulk job until they are committed.
+
+    Parameters
+    ----------
+    folder
+        Need not exist; whoever commits the rows removes it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._state = folder / "job.json"
+
+    def begun(self, now: datetime | None) -> _Begun | None:
+        """The job that was begun, unless Salesforce has dropped it by now or its pages are lost."""
+        try:
+            begun = _Begun.model_validate_json(self._state.read_bytes())
+        except (OSError, ValidationError):
+            return None
+        is_kept = begun.is_whole or now is None or now - begun.created_at < _KEPT
+        return begun if is_kept and all(file.exists() for file in self.files(begun)) else None
+
+    def files(self, begun: _Begun) -> list[Path]:
+        """The pages that are here, in order."""
+        return [self._folder / f"{number:06}.parquet" for number in range(begun.pages)]
+
+    def clear(self) -> None:
+        """Forget whatever was begun."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def save(self, begun: _Begun) -> _Begun:
+        """Remember how far a job has been read."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._replace(self._state, lambda file: file.write_text(begun.model_dump_json(), "utf-8"))
+        return begun
+
+    def add(self, begun: _Begun, page: pl.DataFrame, locator: str) -> _Begun:
+        """Keep one more page; a process killed in between asks for that page again."""
+        file = self._folder / f"{begun.pages:06}.parquet"
+        self._replace(file, lambda each: page.write_parquet(each, compression="lz4"))
+        read = begun.rows + page.height
+        return self.save(
+            begun.model_copy(update={"pages": begun.pages + 1, "rows": read, "locator": locator})
+        )
+
+    def csv(self) -> Path:
+        """Where a page is put before it is understood."""
+        return self._folder / "page.csv"
+
+    @staticmethod
+    def _replace(file: Path, write: Callable[[Path], object]) -> None:
+        temporary = file.with_suffix(".part")
+        write(temporary)
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        temporary.replace(file)
+
+
 def read_in_bulk(
     wire: Wire,
     jobs_path: str,
     soql: str,
     fields: Sequence[str],
     *,
+    until: datetime,
     staging: Path,
     poll_seconds: float,
     progress: Callable[[int, int | None], None],
 ) -> Iterator[pl.DataFrame]:
-    """Yield the pages of a query as text, in the order of ``fields``.
+    """Yield the pages of a query as text, in the order of ``fields``, once all of them are in ``staging``.
 
-    The last of ``fields`` must never be empty: a row cut short shows by it.
+    The last of ``fields`` must never be empty: a row cut short shows by it. A job for the same query that
+    was begun there is continued where it was; one that is gone or has failed is replaced.
 
     Raises
     ------
@@ -56,33 +142,71 @@ def read_in_bulk(
     TransientCrmError
         If the pages together do not hold as many rows as the job says.
     """
-    job = wire.call("POST", jobs_path, _job_of, body={"operation": "queryAll", "query": soql})
-    path = f"{jobs_path}/{job.id}"
-    job = _wait(wire, path, job, poll_seconds)
-    staging.mkdir(parents=True, exist_ok=True)
-    file = staging / f"{job.id}.csv"
-    read, locator = 0, ""
-    seen = {""}
+    kept = Staging(staging)
+    begun = kept.begun(wire.server_time)
+    if begun is not None and begun.soql == soql:
+        try:
+            begun = _finished(wire, jobs_path, begun, fields, kept, poll_seconds, progress)
+        except CrmError as error:
+            if not isinstance(error, JobFailed) and kind_of(error) not in _GONE:
+                raise
+            begun = None
+    else:
+        begun = None
+    if begun is None:
+        kept.clear()
+        job = wire.call("POST", jobs_path, _job_of, body={"operation": "queryAll", "query": soql})
+        now = wire.server_time or until
+        begun = kept.save(_Begun(id=job.id, soql=soql, until=until, created_at=now))
+        try:
+            begun = _finished(wire, jobs_path, begun, fields, kept, poll_seconds, progress, job)
+        except JobFailed:
+            kept.clear()
+            raise
+    for file in kept.files(begun):
+        yield pl.read_parquet(file, glob=False)
+
+
+def _finished(
+    wire: Wire,
+    jobs_path: str,
+    begun: _Begun,
+    fields: Sequence[str],
+    kept: Staging,
+    poll_seconds: float,
+    progress: Callable[[int, int | None], None],
+    job: _Job | None = None,
+) -> _Begun:
+    """Fetch what is missing of a job, and check that every row is there."""
+    progress(begun.rows, begun.total)
+    if begun.is_whole:
+        return begun
+    path = f"{jobs_path}/{begun.id}"
+    if begun.total is None or begun.pages == 0:
+        job = _wait(wire, path, job or wire.call("GET", path, _job_of), poll_seconds)
+        begun = kept.save(begun.model_copy(update={"total": job.rows}))
+    seen = {begun.locator}
     try:
-        while True:
-            page, locator = _page(wire, f"{path}/results", locator, fields, file)
-            read += page.height
-            progress(read, job.rows)
-            yield page
-            if not locator:
-                break
-            if locator in seen:
+        while begun.pages == 0 or begun.locator:
+            page, locator = _page(wire, f"{path}/results", begun.locator, fields, kept.csv())
+            begun = kept.add(begun, page, locator)
+            progress(begun.rows, begun.total)
+            if locator and locator in seen:
+                kept.clear()
                 raise TransientCrmError("Salesforce: the pages of a bulk job go in circles")
             seen.add(locator)
     finally:
-        file.unlink(missing_ok=True)
-    if job.rows is not None and read != job.rows:
+        kept.csv().unlink(missing_ok=True)
+    if begun.total is not None and begun.rows != begun.total:
+        kept.clear()
         raise TransientCrmError(
-            f"Salesforce: a bulk job of {job.rows} rows delivered {read}", hint="run the sync again"
+            f"Salesforce: a bulk job of {begun.total} rows delivered {begun.rows}", hint="run the sync again"
         )
+    begun = kept.save(begun.model_copy(update={"is_whole": True}))
     # every row is here: Salesforce drops the job itself after seven days, so a failure harms nobody
     with contextlib.suppress(AttributionError):
         wire.call("DELETE", path, lambda response: response.status_code)
+    return begun
 
 
 def _job_of(response: requests.Response) -> _Job:

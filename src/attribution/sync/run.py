@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -205,7 +206,7 @@ class _ObjectRun:
         self.planned = planned
         self.fields = planned.fields
         self.log = log
-        self.staging = staging
+        self.staging = staging / planned.description.name
         self.progress = progress
         self.read = self.written = self.deleted = 0
         self.rejected: list[Rejected] = []
@@ -217,18 +218,15 @@ class _ObjectRun:
         self._tell_hidden()
         self._catch_up()
         window = next_window(log.watermark, bound)
+        first = window
         if window is not None:
-            rows = self._read(self.fields, window)
-            deletions, deletes_watermark = self._deletions(rows, window)
-            appended = log.append(
-                rows,
-                synced_at=self.source.server_time,
-                watermark=window.until,
-                deletions=deletions,
-                deletes_watermark=deletes_watermark,
-                coverage=self._coverage(self.fields),
-            )
-            self._add(appended)
+            begun = self._begun(window)
+            if begun is not None:
+                # what a run that was killed has read is committed first, and then what changed since
+                self._read_window(begun)
+                window = next_window(log.watermark, bound)
+        if window is not None:
+            self._read_window(window)
         return ObjectReport(
             name,
             "ok",
@@ -236,13 +234,39 @@ class _ObjectRun:
             written=self.written,
             deleted=self.deleted,
             rejected=len(self.rejected),
-            from_=log.watermark if window is None else window.since,
+            from_=log.watermark if first is None else first.since,
             to=log.watermark,
         )
+
+    def _begun(self, window: Window) -> Window | None:
+        begun = self.source.begun(
+            self.description.name,
+            self.fields,
+            window,
+            cursor=self.description.cursor,
+            where=self.planned.reading.where,
+            staging=self.staging,
+        )
+        return begun if begun is not None and begun.until < window.until else None
+
+    def _read_window(self, window: Window) -> None:
+        rows = self._read(self.fields, window)
+        deletions, deletes_watermark = self._deletions(rows, window)
+        appended = self.log.append(
+            rows,
+            synced_at=self.source.server_time,
+            watermark=window.until,
+            deletions=deletions,
+            deletes_watermark=deletes_watermark,
+            coverage=self._coverage(self.fields),
+        )
+        self._add(appended)
 
     def _add(self, appended: Appended) -> None:
         self.written += appended.written
         self.deleted += appended.deleted
+        # the rows are committed now
+        shutil.rmtree(self.staging, ignore_errors=True)
 
     def _coverage(self, fields: Sequence[str]) -> Coverage:
         refers_to = {name: self.description.fields[name].refers_to for name in fields}

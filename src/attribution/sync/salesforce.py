@@ -16,7 +16,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from attribution.errors import AttributionError, CrmError, RefusedError, TransientCrmError
 from attribution.mirror.log import INSTANT
 from attribution.sync.budget import Budget
-from attribution.sync.bulk import JobFailed, read_in_bulk
+from attribution.sync.bulk import JobFailed, Staging, read_in_bulk
 from attribution.sync.credentials import Connection, Environment, login_for
 from attribution.sync.source import Deletions, FieldDescription, ObjectDescription, ObjectSummary
 from attribution.sync.watermark import Window
@@ -343,18 +343,19 @@ class Salesforce:
         ``where`` is one more condition, in SOQL, that they meet.
         Up to 5,000 rows come by REST, more by a bulk job, unless the object cannot be read that way.
         """
-        # Id comes last, because it is never empty: that shows a row of a bulk page that was cut short
-        selected = [name for name in fields if name != "Id"] + ["Id"]
+        selected = _selected(fields)
         soql = f"SELECT {', '.join(selected)} FROM {object}{_condition(cursor, window, where)}"
-        try:
-            total: int | None = self.count(object, where, window=window, cursor=cursor)
-        except AttributionError as error:
-            if kind_of(error) is not Kind.TIMEOUT:
-                raise
-            total = None
-        progress(0, total)
-        if total == 0:
-            return
+        begun = Staging(staging).begun(self._wire.server_time)
+        total: int | None = None
+        if begun is None or begun.soql != soql:
+            try:
+                total = self.count(object, where, window=window, cursor=cursor)
+            except AttributionError as error:
+                if kind_of(error) is not Kind.TIMEOUT:
+                    raise
+            progress(0, total)
+            if total == 0:
+                return
         if total is None or total > _BULK_ABOVE:
             try:
                 yield from read_in_bulk(
@@ -362,6 +363,7 @@ class Salesforce:
                     f"{self._base}/jobs/query",
                     soql,
                     selected,
+                    until=window.until,
                     staging=staging,
                     poll_seconds=self._poll_seconds,
                     progress=progress,
@@ -373,6 +375,24 @@ class Salesforce:
                     raise
         order = f"{cursor}, Id" if cursor else "Id"
         yield from self._read_by_rest(f"{soql} ORDER BY {order}", selected, progress)
+
+    def begun(
+        self,
+        object: str,
+        fields: Sequence[str],
+        window: Window,
+        *,
+        cursor: str | None,
+        where: str | None = None,
+        staging: Path,
+    ) -> Window | None:
+        """The window of a read that was begun earlier and can be continued, if it starts like this one."""
+        begun = Staging(staging).begun(self._wire.server_time)
+        if begun is None:
+            return None
+        earlier = Window(window.since, begun.until)
+        soql = f"SELECT {', '.join(_selected(fields))} FROM {object}{_condition(cursor, earlier, where)}"
+        return earlier if begun.soql == soql else None
 
     def _read_by_rest(
         self, soql: str, fields: Sequence[str], progress: Callable[[int, int | None], None]
@@ -456,6 +476,11 @@ def _text(value: Any) -> str | None:
         # JSON can spell half a surrogate pair, which is no text that could be stored
         return value if value.isprintable() else value.encode("utf-8", "replace").decode("utf-8")
     raise Garbled("a value that is neither text, number nor flag")
+
+
+def _selected(fields: Sequence[str]) -> list[str]:
+    """Id comes last, because it is never empty: that shows a row of a bulk page that was cut short."""
+    return [name for name in fields if name != "Id"] + ["Id"]
 
 
 def _condition(cursor: str | None, window: Window | None, where: str | None) -> str:

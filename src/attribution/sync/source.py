@@ -135,9 +135,23 @@ class Source(Protocol):
         """Pages of records changed in a window, soft-deleted ones included, every value as text.
 
         ``where`` is one more condition, in SOQL, that they meet.
-        ``staging`` is a folder for what is too large for memory; ``progress`` is told how many rows
-        have been read and how many are expected. Either every row is delivered or an error is raised.
+        ``staging`` is a folder for what is too large for memory: another process can go on with it, and
+        whoever has committed the rows removes it. ``progress`` is told how many rows have been read and
+        how many are expected. Either every row is delivered or an error is raised.
         """
+        ...
+
+    def begun(
+        self,
+        object: str,
+        fields: Sequence[str],
+        window: Window,
+        *,
+        cursor: str | None,
+        where: str | None = None,
+        staging: Path,
+    ) -> Window | None:
+        """The window of a read that was begun earlier and can be continued, if it starts like this one."""
         ...
 
     def count(

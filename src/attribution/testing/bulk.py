@@ -66,7 +66,7 @@ class BulkJobs:
     polls
         How many times a new job answers InProgress before it is complete.
     page
-        Rows of a page for a client that does not ask for fewer.
+        Rows of a page, unless the client asks for fewer.
     quota
         Jobs that may be created within 24 hours.
     """
@@ -188,7 +188,8 @@ class BulkJobs:
             asked = request.query.get("maxRecords")
             if asked is not None and not (asked.isdigit() and int(asked) > 0):
                 raise ApiError(400, "INVALIDJOB", f"maxRecords must be a positive number, not {asked}")
-            end = min(start + (int(asked) if asked else self.page), job.n_rows)
+            # like Salesforce, which may send fewer rows than were asked for
+            end = min(start + min(int(asked or self.page), self.page), job.n_rows)
             job.file.seek(job.ends[start])
             body = job.header + job.file.read(job.ends[end] - job.ends[start])
         more = base64.b64encode(str(end).encode()).decode().rstrip("=") if end < job.n_rows else "null"

@@ -1,0 +1,206 @@
+"""A bulk job that was interrupted: continued where it was, or replaced, with the end of a run never killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from attribution.errors import StoppedEarly
+from attribution.store import Store
+from attribution.sync.salesforce import Salesforce
+from attribution.testing import Org
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+ROWS = 5_001
+
+
+@pytest.fixture
+def org(monkeypatch: pytest.MonkeyPatch) -> Iterator[Org]:
+    with Org(now=NOON) as org:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", org.ca_bundle)
+        org.load({"Account": [{"Name": f"{n:05}"} for n in range(ROWS)]})
+        org.bulk.page = 2_000
+        org.advance(timedelta(minutes=30))
+        yield org
+    org.close()
+
+
+def sync(org: Org, folder: Path) -> Store:
+    store = Store(folder)
+    source = Salesforce(
+        instance_url=org.url, access_token=org.token, retry_base_seconds=0, bulk_poll_seconds=0
+    )
+    report = store.sync(source, objects=["Account"])
+    assert not report.failed, report
+    return store
+
+
+def change(org: Org) -> None:
+    """What may happen between two runs: also to records that the interrupted one has read already."""
+    edited, deleted, purged, *_ = (row["Id"] for row in org.rows("Account"))
+    org.update("Account", edited, Name="edited")
+    org.delete("Account", deleted)
+    org.delete("Account", purged)
+    org.purge("Account", purged)
+    org.insert("Account", [{"Name": "new"}])
+    org.advance(timedelta(minutes=30))
+
+
+def jobs(org: Org, since: int) -> list[str]:
+    """The requests about bulk jobs, as method and last part of the path."""
+    paths = [(each.method, each.path) for each in org.requests[since:] if "/jobs/query" in each.path]
+    return [f"{method} {path.rsplit('/', 1)[-1][:7]}" for method, path in paths]
+
+
+def same(org: Org, resumed: Store, fresh: Path) -> None:
+    """The store holds what one that was never killed holds, and no record twice."""
+    never_killed = sync(org, fresh)
+    assert resumed.rows("Account").equals(never_killed.rows("Account"))
+    live = {row["Id"]: row["Name"] for row in org.rows("Account") if not row["IsDeleted"]}
+    rows = resumed.rows("Account")
+    assert dict(zip(rows["Id"], rows["Name"], strict=True)) == live
+    assert resumed.watermarks == never_killed.watermarks
+    assert resumed.versions("Account").select("Id", "SystemModstamp").collect().is_unique().all()
+    assert not (resumed.path / "staging").exists()
+
+
+KILLED = """
+import os, signal, sys
+from attribution.store import Store
+from attribution.sync.salesforce import Salesforce
+folder, url, token, rows, waits = sys.argv[1:]
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+def show(event):
+    if event.rows == int(rows):
+        die()
+sleep = die if waits == "die" else lambda _: None
+source = Salesforce(
+    instance_url=url, access_token=token, retry_base_seconds=0, bulk_poll_seconds=0, sleep=sleep
+)
+Store(folder).sync(source, objects=["Account"], progress=show)
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "rows", "waits", "expected"),
+    [
+        (None, "-", "die", ["GET 750Ab00", "GET 750Ab00", *["GET results"] * 3, "DELETE 750Ab00"]),
+        (None, "2000", "pass", ["GET results", "GET results", "DELETE 750Ab00"]),
+        ("results", "-", "pass", ["GET results", "GET results", "DELETE 750Ab00"]),
+        (None, "5001", "pass", ["DELETE 750Ab00"]),
+        ("delete", "-", "pass", []),
+    ],
+    ids=["polling", "between pages", "mid-download", "last page", "before the commit"],
+)
+def test_a_sync_that_is_killed_goes_on_where_it_was(
+    org: Org, tmp_path: Path, fault: str | None, rows: str, waits: str, expected: list[str]
+) -> None:
+    # the first wait is for the job; the next ones only come with a fault
+    script = KILLED
+    if fault is not None:
+        script = KILLED.replace("lambda _: None", "lambda _, left=iter([1, 1]): next(left, None) or die()")
+        org.faults.truncated("/results$", keep=70, skip=1) if fault == "results" else org.faults.unavailable(
+            "/jobs/query/", method="DELETE"
+        )
+    environment = {
+        "PATH": "",
+        "REQUESTS_CA_BUNDLE": org.ca_bundle,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    words = [str(tmp_path / "killed"), org.url, org.token, rows.replace("-", "-1"), waits]
+    ended = subprocess.run([sys.executable, "-c", script, *words], env=environment, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert Store(tmp_path / "killed").objects == ()
+    change(org)
+    before = len(org.requests)
+    store = sync(org, tmp_path / "killed")
+    assert jobs(org, before) == expected
+    same(org, store, tmp_path / "fresh")
+
+
+def interrupted(org: Org, folder: Path) -> None:
+    """A sync that is stopped after the first page of its job."""
+    org.faults.quota_exceeded("/results$", skip=1)
+    with pytest.raises(StoppedEarly):
+        sync(org, folder)
+    org.faults.clear()
+    assert sorted(each.name for each in (folder / "staging" / "Account").iterdir()) == [
+        "000000.parquet",
+        "job.json",
+    ]
+
+
+REPLACED: dict[str, Callable[[Org], None]] = {
+    "gone": lambda org: org.bulk.close(),
+    "dropped after seven days": lambda org: org.advance(timedelta(days=7)),
+    "locator": lambda org: org.faults.error("/results$", 400, "INVALID_QUERY_LOCATOR", "invalid"),
+    "field": lambda org: org.hide_field("Account", "Type"),
+}
+
+
+@pytest.mark.parametrize("reason", REPLACED)
+def test_a_job_that_cannot_be_continued_is_replaced(org: Org, tmp_path: Path, reason: str) -> None:
+    interrupted(org, tmp_path / "store")
+    change(org)
+    REPLACED[reason](org)
+    before = len(org.requests)
+    store = sync(org, tmp_path / "store")
+    assert jobs(org, before).count("POST query") == 1
+    same(org, store, tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("state", ["Failed", "Aborted"])
+def test_a_job_that_failed_meanwhile_is_replaced(org: Org, tmp_path: Path, state: str) -> None:
+    org.faults.quota_exceeded("/jobs/query/")
+    with pytest.raises(StoppedEarly):
+        sync(org, tmp_path / "store")
+    change(org)
+    org.faults.add("/jobs/query/", status=200, body={"id": "750Ab0000000001", "state": state})
+    before = len(org.requests)
+    store = sync(org, tmp_path / "store")
+    assert jobs(org, before).count("POST query") == 1
+    assert jobs(org, before).count("GET results") == 3
+    same(org, store, tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("damage", ["state", "page"])
+def test_pages_that_are_damaged_are_read_anew(org: Org, tmp_path: Path, damage: str) -> None:
+    interrupted(org, tmp_path / "store")
+    folder = tmp_path / "store" / "staging" / "Account"
+    if damage == "state":
+        (folder / "job.json").write_text('{"id": "75')
+    else:
+        (folder / "000000.parquet").unlink()
+    same(org, sync(org, tmp_path / "store"), tmp_path / "fresh")
+
+
+def test_pages_that_do_not_add_up_are_not_kept(org: Org, tmp_path: Path) -> None:
+    header = '"Name","SystemModstamp","Id"'
+    headers = {"Sforce-NumberOfRecords": "0", "Sforce-Locator": "null", "Content-Type": "text/csv"}
+    source = Salesforce(
+        instance_url=org.url, access_token=org.token, retry_base_seconds=0, bulk_poll_seconds=0
+    )
+    org.faults.add("/results$", status=200, body=header + "\n", headers=headers, times=None)
+    report = Store(tmp_path / "store").sync(source, objects=["Account"])
+    assert isinstance(report.failed[0].message, str)
+    org.faults.clear()
+    same(org, sync(org, tmp_path / "store"), tmp_path / "fresh")
+
+
+def test_a_sync_of_other_objects_leaves_the_pages_alone(org: Org, tmp_path: Path) -> None:
+    interrupted(org, tmp_path / "store")
+    staging = tmp_path / "store" / "staging"
+    (staging / "Unmapped__c").mkdir()
+    source = Salesforce(instance_url=org.url, access_token=org.token, bulk_poll_seconds=0)
+    Store(tmp_path / "store").sync(source, objects=["User"])
+    assert (staging / "Account" / "job.json").exists()
+    Store(tmp_path / "store").sync(source)
+    assert not staging.exists()

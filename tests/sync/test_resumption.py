@@ -1,4 +1,4 @@
-"""A bulk job that was interrupted: continued where it was, or replaced, with the end of a run never killed."""
+"""A bulk job that was interrupted: continued where it was, or replaced, as if it had never been killed."""
 
 from __future__ import annotations
 

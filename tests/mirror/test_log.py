@@ -354,3 +354,28 @@ def test_a_backfill_adds_values_and_moves_nothing_else(tmp_path: Path) -> None:
         late.backfill(new.with_columns(City=pl.lit("Kiel")), synced_at=hours(5))
     with pytest.raises(StoreError, match=r"Account\.City is Int64 but the store holds String"):
         log.backfill(pl.DataFrame({"Id": ["a"], "City": [1]}), synced_at=hours(6))
+
+
+def test_a_first_read_is_written_page_by_page(tmp_path: Path) -> None:
+    at = datetime(2026, 6, 1, tzinfo=UTC)
+    pages = [
+        pl.DataFrame({"Id": ["1", "2", "1"], "IsDeleted": [False, True, True]}),
+        pl.DataFrame({"Id": ["2", "3"], "IsDeleted": [False, None]}),
+    ]
+    types = {"Id": pl.String(), "IsDeleted": pl.Boolean()}
+    log = ObjectLog(tmp_path, "Account")
+    added = log.begin(
+        iter(pages), types, synced_at=at, watermark=at, deletes_watermark=at, coverage=Coverage(tuple(types))
+    )
+    assert (added.written, added.deleted) == (2, 1)
+    assert log.version == 0
+    assert (log.watermark, log.deletes_watermark, log.coverage.fields) == (at, at, ("Id", "IsDeleted"))
+    assert sorted(log.current().collect()["Id"]) == ["1", "3"]
+    assert log.versions().collect()["_synced_at"].to_list() == [at] * 3
+    nothing = ObjectLog(tmp_path, "User")
+    nothing.begin([], types, synced_at=at, watermark=at, deletes_watermark=None, coverage=Coverage(()))
+    assert nothing.exists
+    assert nothing.fields == types
+    late = ObjectLog(tmp_path, "User")
+    with pytest.raises(StoreError):
+        late.begin([], types, synced_at=at, watermark=at, deletes_watermark=None, coverage=Coverage(()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,8 @@ from typing import Final
 from urllib.parse import unquote
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from arro3.core import RecordBatch, RecordBatchReader, Table
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from attribution.errors import StoreError
@@ -41,6 +42,7 @@ _OWN: Final = ("_synced_at", "_deleted")
 _WINDOW: Final = "window"
 _DELETES: Final = "deletes"
 _MAINTENANCE: Final = "maintenance"
+_ROW_GROUP: Final = 131_072
 _COVERAGE: Final = "attribution.coverage"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -287,6 +289,58 @@ class ObjectLog:
         deleted = int(changed["_deleted"].sum())
         return Appended(changed.height - deleted, deleted)
 
+    def begin(
+        self,
+        pages: Iterable[pl.DataFrame],
+        types: Mapping[str, pl.DataType],
+        *,
+        synced_at: datetime,
+        watermark: datetime,
+        deletes_watermark: datetime | None,
+        coverage: Coverage,
+    ) -> Appended:
+        """Make the table of a first read, in one commit, while no more than a page of it is in memory.
+
+        Parameters
+        ----------
+        pages
+            Records as read, each page with the columns of ``types``; of a record that comes twice the first
+            one stays.
+        types
+            Type of every column.
+        synced_at, watermark, deletes_watermark, coverage
+            As for :meth:`append`.
+
+        Raises
+        ------
+        StoreError
+            If there is a table already. Nothing is written.
+        """
+        self.check_types(types)
+        marks = ((_WINDOW, watermark), (_DELETES, deletes_watermark))
+        transactions = [Transaction(name, _microseconds(at)) for name, at in marks if at is not None]
+        counts = {True: 0, False: 0}
+        seen = pl.Series("Id", [], pl.String())
+
+        def versions() -> Iterator[RecordBatch]:
+            nonlocal seen
+            for page in pages:
+                rows = page.select(list(types)).unique("Id", keep="first", maintain_order=True)
+                rows = rows.filter(~pl.col("Id").is_in(seen.implode()))
+                seen = pl.concat([seen, rows["Id"]])
+                rows = _marked(rows).with_columns(pl.lit(synced_at, INSTANT).alias("_synced_at"))
+                gone = int(rows["_deleted"].sum())
+                counts[True] += gone
+                counts[False] += rows.height - gone
+                yield from Table.from_arrow(rows.rechunk()).to_batches()
+
+        empty = _marked(pl.DataFrame(schema=dict(types))).with_columns(
+            pl.lit(None, INSTANT).alias("_synced_at")
+        )
+        reader = RecordBatchReader.from_batches(Table.from_arrow(empty).schema, versions())
+        self._commit(reader, transactions, coverage)
+        return Appended(counts[False], counts[True])
+
     def backfill(
         self,
         rows: pl.DataFrame,
@@ -334,8 +388,7 @@ class ObjectLog:
 
     def _changed(self, rows: pl.DataFrame, deletions: pl.DataFrame | None) -> pl.DataFrame:
         """Versions to append: rows that differ from the newest stored ones, then new tombstones."""
-        gone = pl.col("IsDeleted").fill_null(False) if "IsDeleted" in rows.columns else pl.lit(False)
-        rows = rows.with_columns(gone.alias("_deleted"))
+        rows = _marked(rows)
         if self._table is None:
             return rows
         ids = rows["Id"] if deletions is None else pl.concat([rows["Id"], deletions["Id"]])
@@ -385,7 +438,12 @@ class ObjectLog:
         newest = self.versions().select(pl.col("_synced_at").max()).collect().item()
         return synced_at if newest is None else max(synced_at, newest + _MICROSECOND)
 
-    def _commit(self, rows: pl.DataFrame, transactions: list[Transaction], coverage: Coverage | None) -> None:
+    def _commit(
+        self,
+        rows: pl.DataFrame | RecordBatchReader,
+        transactions: list[Transaction],
+        coverage: Coverage | None,
+    ) -> None:
         told = self._telling(coverage or self._told())
         # no retries: delta-rs would rebase our rows onto a commit whose watermark we have not seen
         properties = CommitProperties(
@@ -393,13 +451,15 @@ class ObjectLog:
         )
         table = self._table
         try:
-            if table is None:
+            if table is None or not isinstance(rows, pl.DataFrame):
                 write_deltalake(
                     str(self.path),
                     rows,
                     mode="error",
                     # statistics of any other column would keep personal data in the log for ever
                     configuration={"delta.dataSkippingStatsColumns": "_synced_at"},
+                    # a row group is what the writer keeps in memory
+                    writer_properties=WriterProperties(max_row_group_size=_ROW_GROUP),
                     commit_properties=properties,
                 )
             elif rows.is_empty() and set(rows.columns) <= set(self._schema()):
@@ -421,7 +481,7 @@ class ObjectLog:
                 hint="let it finish, then run this again",
             ) from error
         self.reload()
-        if rows.height:
+        if isinstance(rows, pl.DataFrame) and rows.height:
             self._compact()
 
     @staticmethod
@@ -446,6 +506,11 @@ class ObjectLog:
         if self._table is None:
             return {}
         return {field.name: _TYPES[_type_name(field.type)] for field in self._table.schema().fields}
+
+
+def _marked(rows: pl.DataFrame) -> pl.DataFrame:
+    gone = pl.col("IsDeleted").fill_null(False) if "IsDeleted" in rows.columns else pl.lit(False)
+    return rows.with_columns(gone.alias("_deleted"))
 
 
 def _tombstones(state: pl.DataFrame, deletions: pl.DataFrame) -> pl.DataFrame:

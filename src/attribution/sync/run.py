@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -250,6 +251,9 @@ class _ObjectRun:
         return begun if begun is not None and begun.until < window.until else None
 
     def _read_window(self, window: Window) -> None:
+        if not self.log.exists:
+            self._read_first(window)
+            return
         rows = self._read(self.fields, window)
         deletions, deletes_watermark = self._deletions(rows, window)
         appended = self.log.append(
@@ -258,6 +262,21 @@ class _ObjectRun:
             watermark=window.until,
             deletions=deletions,
             deletes_watermark=deletes_watermark,
+            coverage=self._coverage(self.fields),
+        )
+        self._add(appended)
+
+    def _read_first(self, window: Window) -> None:
+        pages = self._pages(self.fields, window)
+        # an error comes before the first page, and must not come while the table is written
+        first = list(itertools.islice(pages, 1))
+        appended = self.log.begin(
+            itertools.chain(first, pages),
+            column_types(self.description, self.fields),
+            synced_at=self.source.server_time,
+            watermark=window.until,
+            # what was gone before the first read was never seen
+            deletes_watermark=window.until if self.description.is_replicateable else None,
             coverage=self._coverage(self.fields),
         )
         self._add(appended)
@@ -319,7 +338,12 @@ class _ObjectRun:
             )
 
     def _read(self, fields: Sequence[str], window: Window, where: str | None = None) -> pl.DataFrame:
-        pages = [pl.DataFrame(schema=column_types(self.description, tuple(fields)))]
+        empty = pl.DataFrame(schema=column_types(self.description, tuple(fields)))
+        return pl.concat([empty, *self._pages(fields, window, where)])
+
+    def _pages(
+        self, fields: Sequence[str], window: Window, where: str | None = None
+    ) -> Iterator[pl.DataFrame]:
         for text in self.source.read(
             self.description.name,
             fields,
@@ -331,9 +355,8 @@ class _ObjectRun:
         ):
             self.read += text.height
             page = typed(text, self.description, self.plan.objects)
-            pages.append(page.rows.select(fields))
             self.rejected += page.rejected
-        return pl.concat(pages)
+            yield page.rows.select(fields)
 
     def _tell(self, rows: int, total: int | None) -> None:
         if self.progress is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -70,6 +70,8 @@ class Coverage:
     since: Mapping[str, datetime] = field(default_factory=dict)
     """Per field that was not read from the first commit on: ``_synced_at`` of the commit that brought it.
     In earlier versions it is not empty but unknown."""
+    unread: tuple[str, ...] = ()
+    """Ids of records that could not be read, though the watermark is past them."""
 
     @property
     def lookups(self) -> dict[str, str]:
@@ -80,7 +82,13 @@ class Coverage:
         """The coverage as a commit tells it."""
         since = {name: at.isoformat() for name, at in self.since.items()}
         return json.dumps(
-            {"fields": self.fields, "where": self.where, "refers_to": dict(self.refers_to), "since": since}
+            {
+                "fields": self.fields,
+                "where": self.where,
+                "refers_to": dict(self.refers_to),
+                "since": since,
+                "unread": self.unread,
+            }
         )
 
     @classmethod
@@ -96,7 +104,8 @@ class Coverage:
         found = json.loads(text)
         since = {name: datetime.fromisoformat(at) for name, at in found["since"].items()}
         refers_to = {name: tuple(targets) for name, targets in found["refers_to"].items()}
-        return cls(tuple(found["fields"]), found["where"], refers_to, since)
+        unread = tuple(found.get("unread", ()))
+        return cls(tuple(found["fields"]), found["where"], refers_to, since, unread)
 
 
 class ObjectLog:
@@ -347,6 +356,7 @@ class ObjectLog:
         *,
         synced_at: datetime,
         refers_to: Mapping[str, tuple[str, ...]] | None = None,
+        unread: Sequence[str] | None = None,
     ) -> Appended:
         """Append the values of fields that were not read before, in one commit; the watermark stays.
 
@@ -359,6 +369,8 @@ class ObjectLog:
             Server instant of the read.
         refers_to
             Per lookup among the fields: the objects that it may point to.
+        unread
+            Ids of records that could not be read; default: as before.
 
         Raises
         ------
@@ -381,6 +393,7 @@ class ObjectLog:
             self.coverage,
             fields=tuple(dict.fromkeys((*self.coverage.fields, *names))),
             refers_to={**self.coverage.refers_to, **(refers_to or {})},
+            unread=self.coverage.unread if unread is None else tuple(unread),
         )
         self._commit(changed, [self._maintenance()], self._growing(coverage, names, stamp))
         deleted = int(changed["_deleted"].sum())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import re
 import shutil
 import time
 import uuid
@@ -24,6 +24,8 @@ from attribution.sync.watermark import Window, bound_from_clock, deletion_span, 
 __all__ = ["ObjectReport", "Progress", "Rejected", "SyncReport", "run"]
 
 Status = Literal["ok", "unavailable", "failed", "stopped"]
+_ID: Final = re.compile(r"[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?")
+_IDS_ASKED: Final = 200
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
 _DELETION: Final = {"Id": pl.String(), "deleted_at": INSTANT}
 
@@ -218,6 +220,7 @@ class _ObjectRun:
         bound = self._bound()
         self._tell_hidden()
         self._catch_up()
+        self._ask_again()
         window = next_window(log.watermark, bound)
         first = window
         if window is not None:
@@ -228,6 +231,7 @@ class _ObjectRun:
                 window = next_window(log.watermark, bound)
         if window is not None:
             self._read_window(window)
+        self.rejected = list(dict.fromkeys(self.rejected))
         return ObjectReport(
             name,
             "ok",
@@ -264,14 +268,17 @@ class _ObjectRun:
             deletes_watermark=deletes_watermark,
             coverage=self._coverage(self.fields),
         )
-        self._add(appended)
+        self._committed(appended)
 
     def _read_first(self, window: Window) -> None:
-        pages = self._pages(self.fields, window)
-        # an error comes before the first page, and must not come while the table is written
-        first = list(itertools.islice(pages, 1))
+        # what cannot be read must be known before the table is written, and is told in its first commit
+        files = []
+        for number, page in enumerate(self._pages(self.fields, window)):
+            self.staging.mkdir(parents=True, exist_ok=True)
+            files.append(self.staging / f"typed-{number:06}.parquet")
+            page.write_parquet(files[-1], compression="lz4")
         appended = self.log.begin(
-            itertools.chain(first, pages),
+            (pl.read_parquet(file, glob=False) for file in files),
             column_types(self.description, self.fields),
             synced_at=self.source.server_time,
             watermark=window.until,
@@ -279,13 +286,16 @@ class _ObjectRun:
             deletes_watermark=window.until if self.description.is_replicateable else None,
             coverage=self._coverage(self.fields),
         )
+        self._committed(appended)
+
+    def _committed(self, appended: Appended) -> None:
+        """Count what was written, and forget the pages that it came from."""
         self._add(appended)
+        shutil.rmtree(self.staging, ignore_errors=True)
 
     def _add(self, appended: Appended) -> None:
         self.written += appended.written
         self.deleted += appended.deleted
-        # the rows are committed now
-        shutil.rmtree(self.staging, ignore_errors=True)
 
     def _coverage(self, fields: Sequence[str]) -> Coverage:
         refers_to = {name: self.description.fields[name].refers_to for name in fields}
@@ -293,7 +303,36 @@ class _ObjectRun:
             tuple(fields),
             self.planned.reading.where,
             {name: targets for name, targets in refers_to.items() if targets},
+            unread=self._unread(),
         )
+
+    def _unread(self, *, asked: bool = False) -> tuple[str, ...]:
+        """Ids of the records that could not be read: those of this run, and those not asked for again."""
+        summary = self.plan.objects.get(self.description.name)
+        prefix = (summary.key_prefix if summary is not None else None) or ""
+        # whatever has no id of this object cannot be asked for
+        now = (each.id for each in self.rejected if each.id and _ID.fullmatch(each.id))
+        before = () if asked else self.log.coverage.unread
+        return tuple(sorted({*before, *(each for each in now if each.startswith(prefix))}))
+
+    def _ask_again(self) -> None:
+        """Ask for the records that could not be read before; whoever is not there any more is let go."""
+        before = self.log.coverage.unread
+        if not before:
+            return
+        window = Window(None, self.source.server_time)
+        parts = [pl.DataFrame(schema=column_types(self.description, self.fields))]
+        kept, self.rejected = self.rejected, []
+        for first in range(0, len(before), _IDS_ASKED):
+            listed = ", ".join(f"'{each}'" for each in before[first : first + _IDS_ASKED])
+            where = f"Id IN ({listed})"
+            if self.planned.reading.where is not None:
+                where = f"({self.planned.reading.where}) AND {where}"
+            parts += self._pages(self.fields, window, where, by_time=False)
+        unread = self._unread(asked=True)
+        self.rejected = [*kept, *self.rejected]
+        coverage = None if unread == before else replace(self.log.coverage, unread=unread)
+        self._add(self.log.append(pl.concat(parts), synced_at=self.source.server_time, coverage=coverage))
 
     def _catch_up(self) -> None:
         """Read what a changed mapping adds to what was read up to the watermark, and nothing else."""
@@ -307,13 +346,13 @@ class _ObjectRun:
             more = f"NOT ({covered.where})" if where is None else f"({where}) AND (NOT ({covered.where}))"
             rows = self._read(fields, span, more)
             now = self.source.server_time
-            self._add(log.append(rows, synced_at=now, coverage=self._coverage(fields)))
+            self._committed(log.append(rows, synced_at=now, coverage=self._coverage(fields)))
         new = [field for field in self.fields if field not in covered.fields]
         if new and not log.is_empty:
             self.warnings.append(f"{name}: {', '.join(new)} is new: read for every record")
             rows = self._read(["Id", *new], span)
-            refers_to = self._coverage(new).refers_to
-            self._add(log.backfill(rows, synced_at=self.source.server_time, refers_to=refers_to))
+            refers_to, now = self._coverage(new).refers_to, self.source.server_time
+            self._committed(log.backfill(rows, synced_at=now, refers_to=refers_to, unread=self._unread()))
 
     def _bound(self) -> datetime:
         """Until when every change is visible now; asked before reading, of the server's clock only."""
@@ -342,13 +381,13 @@ class _ObjectRun:
         return pl.concat([empty, *self._pages(fields, window, where)])
 
     def _pages(
-        self, fields: Sequence[str], window: Window, where: str | None = None
+        self, fields: Sequence[str], window: Window, where: str | None = None, *, by_time: bool = True
     ) -> Iterator[pl.DataFrame]:
         for text in self.source.read(
             self.description.name,
             fields,
             window,
-            cursor=self.description.cursor,
+            cursor=self.description.cursor if by_time else None,
             where=where or self.planned.reading.where,
             staging=self.staging,
             progress=self._tell,

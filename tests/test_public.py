@@ -26,6 +26,7 @@ EXPECTED = [
     ),
     *("Influenced", "LastTouch", "Linear", "Mapping", "Policy", "RefusedError", "Salesforce", "Sourced"),
     *("StoppedEarly", "Store", "StoreError", "Table", "Touchpoint", "TransientCrmError", "UsageError"),
+    *("Position", "TimeDecay", "Weighted"),
     *("attribute", "ecosystem_graph", "influenced", "sourced"),
 ]
 

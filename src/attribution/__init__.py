@@ -29,7 +29,15 @@ if TYPE_CHECKING:
     from attribution.measures.claims import Influenced, Sourced, influenced, sourced
     from attribution.measures.credit import Credit, attribute
     from attribution.measures.results import Table
-    from attribution.models import AttributionModel, FirstTouch, LastTouch, Linear
+    from attribution.models import (
+        AttributionModel,
+        FirstTouch,
+        LastTouch,
+        Linear,
+        Position,
+        TimeDecay,
+        Weighted,
+    )
     from attribution.policy import Policy
     from attribution.store import Store
     from attribution.sync.salesforce import Salesforce
@@ -45,7 +53,9 @@ _HOMES = {
     "attribution.measures.claims": ("Influenced", "Sourced", "influenced", "sourced"),
     "attribution.measures.credit": ("Credit", "attribute"),
     "attribution.measures.results": ("Table",),
-    "attribution.models": ("AttributionModel", "FirstTouch", "LastTouch", "Linear"),
+    "attribution.models": (
+        *("AttributionModel", "FirstTouch", "LastTouch", "Linear", "Position", "TimeDecay", "Weighted"),
+    ),
     "attribution.policy": ("Policy",),
     "attribution.store": ("Store",),
     "attribution.sync.salesforce": ("Salesforce",),
@@ -66,6 +76,7 @@ __all__ = [
     "Linear",
     "Mapping",
     "Policy",
+    "Position",
     "RefusedError",
     "Salesforce",
     "Sourced",
@@ -73,9 +84,11 @@ __all__ = [
     "Store",
     "StoreError",
     "Table",
+    "TimeDecay",
     "Touchpoint",
     "TransientCrmError",
     "UsageError",
+    "Weighted",
     "attribute",
     "ecosystem_graph",
     "influenced",

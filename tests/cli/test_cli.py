@@ -13,6 +13,9 @@ from decimal import Decimal
 import polars as pl
 import pytest
 
+from attribution import Store
+from attribution.measures.credit import attribute
+from attribution.models import Linear, Position, TimeDecay, Weighted
 from attribution.testing import generate
 from attribution.testing import truth as known
 
@@ -101,6 +104,11 @@ def test_filters_restrict_deals_and_rows(cli, org, tmp_path):
     [
         (["credit", "--by", "planet"], 2, "partner, program"),
         (["credit", "--model", "magic"], 2, "first_touch"),
+        (["credit", "--model", "position", "--half-life", "30d"], 2, "time_decay"),
+        (["credit", "--model", "position", "--first", "2"], 2, "at most 1"),
+        (["credit", "--model", "time_decay", "--half-life", "soon"], 2, "30d"),
+        (["credit", "--model", "weighted", "--weight", "call"], 2, "NAME=2.5"),
+        (["credit", "--linear-by", "planet"], 2, "touchpoint or partner"),
         (["credit", "--of", "maybe"], 2, "won"),
         (["credit", "--as-of", "yesterday"], 2, "2026-06-30"),
         (["credit", "--as-of", "2026-06-30T10:00"], 2, "offset"),
@@ -127,12 +135,27 @@ def test_wrong_words_are_answered_with_what_exists(cli, filled, words, code, exp
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
-    from attribution import Store
     from attribution.testing import fill
 
     store = Store(tmp_path_factory.mktemp("filled") / "acme")
     fill(store, 60)
     return store.path
+
+
+@pytest.mark.parametrize(
+    ("options", "model"),
+    [
+        ("--model linear --linear-by partner", Linear(by="partner")),
+        ("--model position", Position()),
+        ("--model position --first 0.3 --last 0.5", Position(first=0.3, last=0.5)),
+        ("--model time_decay --half-life 2w", TimeDecay(timedelta(weeks=2))),
+        ("--model weighted --weight meeting=2 --weight role=0", Weighted({"meeting": 2, "role": 0})),
+        ("--model weighted --weight Referral=2 --weight-by role", Weighted({"Referral": 2}, by="role")),
+    ],
+)
+def test_models_and_their_options(cli, filled, options, model):
+    expected = attribute(Store(filled).deals(), model).by("partner").to_dict()
+    assert cli.json("credit", "--store", filled, *options.split()) == expected
 
 
 def test_parquet_needs_a_file(cli, filled):

@@ -13,13 +13,14 @@ from attribution import money
 from attribution.errors import UsageError
 from attribution.measures.credit import attribute
 from attribution.measures.evidence import counting
-from attribution.models import FirstTouch, LastTouch, Linear
+from attribution.models import FirstTouch, LastTouch, Linear, Position, TimeDecay, Weighted
 from tests.laws import check_credit
 from tests.measures.oracle import truth
 from tests.measures.strategies import AS_OF, POLICIES, ZONE, amount, paths
 from tests.notation import deals_of, path
 
-MODELS = st.sampled_from([FirstTouch(), LastTouch(), Linear()])
+MODELS = st.sampled_from([FirstTouch(), LastTouch(), Linear(), Position()])
+ANY_RULE = MODELS | st.sampled_from([Linear(by="partner"), TimeDecay(), Weighted({"referral": 3})])
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,11 @@ def test_empty_deals_give_an_empty_credit():
 def slow_shares(model, players):
     if isinstance(model, Linear):
         return [Fraction(1.0 / len(players))] * len(players)
+    if isinstance(model, Position):
+        middle = [Fraction(1, 5 * (len(players) - 2))] * (len(players) - 2) if len(players) > 2 else []
+        ends = [Fraction(2, 5)] * min(len(players), 2)
+        exact = [*ends[:1], *middle, *ends[1:]]
+        return [Fraction(float(share / sum(exact))) for share in exact]
     winner = 0 if isinstance(model, FirstTouch) else len(players) - 1
     return [Fraction(int(at == winner)) for at in range(len(players))]
 
@@ -220,6 +226,12 @@ def test_credit_equals_a_slow_reading_of_rules_8(drawn, policy, model, of):
 
 
 @settings(max_examples=60, deadline=None)
+@given(paths(), ANY_RULE, st.sampled_from(["any", "qualified"]))
+def test_parts_and_unattributed_add_up_under_every_rule(drawn, model, eligible):
+    check_credit(attribute(deals_of(drawn, AS_OF), model, of="all", eligible=eligible))
+
+
+@settings(max_examples=60, deadline=None)
 @given(
     paths(),
     st.lists(st.sampled_from([0.0, 1.0, 1 / 3, 1e-9, 1e6]), max_size=7),
@@ -230,7 +242,7 @@ def test_parts_and_unattributed_add_up_whatever_the_scores(drawn, numbers, eligi
 
 
 @settings(max_examples=40, deadline=None)
-@given(paths(), MODELS, st.randoms())
+@given(paths(), ANY_RULE, st.randoms())
 def test_the_order_of_input_rows_does_not_matter(drawn, model, random):
     before = attribute(deals_of(drawn, AS_OF), model, of="all").by("partner", "program").to_dict()
     for deal in drawn:
@@ -240,7 +252,7 @@ def test_the_order_of_input_rows_does_not_matter(drawn, model, random):
 
 
 @settings(max_examples=40, deadline=None)
-@given(paths(), paths(max_deals=2), MODELS)
+@given(paths(), paths(max_deals=2), ANY_RULE)
 def test_adding_deals_changes_no_other_deals_credit(drawn, others, model):
     alone = attribute(deals_of(drawn, AS_OF), model, of="all")
     for at, deal in enumerate(others):

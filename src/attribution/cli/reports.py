@@ -11,6 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attribution.cli.models import (
+    First,
+    HalfLife,
+    Last,
+    LinearBy,
+    ModelName,
+    WeightBy,
+    Weights,
+    read_model,
+)
 from attribution.cli.options import (
     AsJson,
     Debug,
@@ -22,7 +32,7 @@ from attribution.cli.options import (
     read_mapping,
     read_policy,
 )
-from attribution.errors import UsageError, known
+from attribution.errors import UsageError
 
 if TYPE_CHECKING:
     from attribution.deals import Deals
@@ -107,7 +117,7 @@ influenced = _claims(
 
 
 def credit(
-    model: Annotated[str, typer.Option(help="first_touch, last_touch or linear.")] = "linear",
+    model: ModelName = "linear",
     by: By = "partner",
     partner: Partners = None,
     program: Programs = None,
@@ -118,6 +128,12 @@ def credit(
     eligible: Annotated[
         str, typer.Option(help="any, or qualified: only partners with a headline claim.")
     ] = "any",
+    first: First = None,
+    last: Last = None,
+    half_life: HalfLife = None,
+    linear_by: LinearBy = None,
+    weight: Weights = None,
+    weight_by: WeightBy = None,
     store: StorePath = None,
     mapping: MappingFile = None,
     policy: PolicyFile = None,
@@ -127,20 +143,23 @@ def credit(
     debug: Debug = False,
 ) -> None:
     """Each deal's amount split over its touchpoints by a model: adds up, with the rest, to the cent."""
-    from attribution import models
     from attribution.measures.credit import attribute
 
-    named: dict[str, models.AttributionModel] = {
-        "first_touch": models.FirstTouch(),
-        "last_touch": models.LastTouch(),
-        "linear": models.Linear(),
-    }
-    if model not in named:
-        raise UsageError(f"there is no model {model!r}", hint=f"known models: {known(named)}")
+    chosen = read_model(
+        model,
+        {
+            "first": first,
+            "last": last,
+            "half_life": half_life,
+            "linear_by": linear_by,
+            "weight": weight,
+            "weight_by": weight_by,
+        },
+    )
     deals = _deals(store, mapping, policy, as_of, known_at).where(
         closed=closed, partner=partner, program=program
     )
-    measured = attribute(deals, named[model], of=of, eligible=eligible)
+    measured = attribute(deals, chosen, of=of, eligible=eligible)
     _write(
         measured.by(*_columns(by), partner=partner, program=program), Format.json if as_json else format, out
     )

@@ -1,7 +1,15 @@
 """Attribution models: they score the touchpoints of a deal, nothing else."""
 
 from attribution.models.base import AttributionModel
-from attribution.models.multi_touch import Linear
+from attribution.models.multi_touch import Linear, Position, TimeDecay, Weighted
 from attribution.models.single_touch import FirstTouch, LastTouch
 
-__all__ = ["AttributionModel", "FirstTouch", "LastTouch", "Linear"]
+__all__ = [
+    "AttributionModel",
+    "FirstTouch",
+    "LastTouch",
+    "Linear",
+    "Position",
+    "TimeDecay",
+    "Weighted",
+]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
+from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -55,15 +56,27 @@ class AttributionModel(Protocol):
 
 
 def model_name(model: AttributionModel) -> str:
-    """Name of a model in tables and on the command line, with its parameters if it has any.
+    """Name of a model in tables and on the command line, with the parameters that are not its defaults.
 
     Examples
     --------
-    >>> from attribution.models import FirstTouch
-    >>> model_name(FirstTouch())
-    'first_touch'
+    >>> from datetime import timedelta
+    >>> from attribution.models import FirstTouch, TimeDecay
+    >>> model_name(FirstTouch()), model_name(TimeDecay(timedelta(days=7)))
+    ('first_touch', 'time_decay(half_life=7d)')
     """
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(model).__name__).lower()
-    parameters: list[str] = [field.name for field in fields(model)] if is_dataclass(model) else []
-    given = ", ".join(f"{parameter}={getattr(model, parameter)}" for parameter in parameters)
-    return f"{name}({given})" if given else name
+    parameters: tuple[Field[object], ...] = fields(model) if is_dataclass(model) else ()
+    given = [
+        f"{parameter.name}={_shown(getattr(model, parameter.name))}"
+        for parameter in parameters
+        if getattr(model, parameter.name) != parameter.default
+    ]
+    return f"{name}({', '.join(given)})" if given else name
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, timedelta):
+        return f"{value / timedelta(days=1):g}d"
+    # the address of a function is another one in every run
+    return getattr(value, "__qualname__", "function") if callable(value) else str(value)

@@ -1,0 +1,115 @@
+"""Models by name, with one option per parameter."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from attribution.errors import UsageError, known
+
+if TYPE_CHECKING:
+    from attribution.models import AttributionModel
+
+__all__ = [
+    "First",
+    "HalfLife",
+    "Last",
+    "LinearBy",
+    "ModelName",
+    "WeightBy",
+    "Weights",
+    "duration",
+    "read_model",
+]
+
+_PARAMETERS: dict[str, dict[str, str]] = {
+    "first_touch": {},
+    "last_touch": {},
+    "linear": {"linear_by": "by"},
+    "position": {"first": "first", "last": "last"},
+    "time_decay": {"half_life": "half_life"},
+    "weighted": {"weight": "weights", "weight_by": "by"},
+}
+"""Options that a model takes, and the parameters they set."""
+
+ModelName = Annotated[str, typer.Option(help=f"One of: {', '.join(_PARAMETERS)}.")]
+First = Annotated[
+    float | None, typer.Option(help="position: share of the first touchpoint [0.4].", show_default=False)
+]
+Last = Annotated[
+    float | None, typer.Option(help="position: share of the last touchpoint [0.4].", show_default=False)
+]
+HalfLife = Annotated[
+    str | None, typer.Option(help="time_decay: such as 30d, 12h or 2w [30d].", show_default=False)
+]
+LinearBy = Annotated[
+    str | None, typer.Option(help="linear: touchpoint, or partner: each once.", show_default=False)
+]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option("--weight", help="weighted: NAME=WEIGHT; repeatable, others weigh 1.", show_default=False),
+]
+WeightBy = Annotated[
+    str | None,
+    typer.Option(help="weighted: the names are of a kind, role or program [kind].", show_default=False),
+]
+_HOURS = {"h": 1, "d": 24, "w": 168}
+
+
+def read_model(name: str, options: dict[str, Any]) -> AttributionModel:
+    """The model of this name with the options that were given; None: it was not.
+
+    Raises
+    ------
+    UsageError
+        For a model that does not exist, or an option that it does not have.
+    """
+    from attribution import models
+
+    if name not in _PARAMETERS:
+        raise UsageError(f"there is no model {name!r}", hint=f"known models: {known(_PARAMETERS)}")
+    given = {option: value for option, value in options.items() if value is not None}
+    for option in given:
+        if option not in _PARAMETERS[name]:
+            owners = [model for model, parameters in _PARAMETERS.items() if option in parameters]
+            raise UsageError(
+                f"model {name} has no --{option.replace('_', '-')}",
+                hint=f"it belongs to --model {known(owners)}",
+            )
+    if "half_life" in given:
+        given["half_life"] = duration(given["half_life"], "--half-life")
+    if name == "weighted":
+        given["weight"] = dict(_weight(text) for text in given.get("weight", ()))
+    model = getattr(models, "".join(word.capitalize() for word in name.split("_")))
+    made: AttributionModel = model(**{_PARAMETERS[name][option]: value for option, value in given.items()})
+    return made
+
+
+def duration(text: str, option: str) -> timedelta:
+    """A duration as people write it.
+
+    Raises
+    ------
+    UsageError
+        If it is none.
+
+    Examples
+    --------
+    >>> duration("30d", "--half-life"), duration("12h", "--half-life")
+    (datetime.timedelta(days=30), datetime.timedelta(seconds=43200))
+    """
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)([hdw])", text.strip())
+    if match is None:
+        raise UsageError(f"{option} {text!r} is no duration", hint="write 12h, 30d or 2w")
+    return timedelta(hours=float(match[1]) * _HOURS[match[2]])
+
+
+def _weight(text: str) -> tuple[str, float]:
+    name, _, weight = text.rpartition("=")
+    try:
+        return name, float(weight)
+    except ValueError:
+        raise UsageError(f"--weight {text!r} is no weight", hint="write NAME=2.5") from None

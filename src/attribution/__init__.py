@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     from attribution.mapping import Mapping
     from attribution.measures.claims import Influenced, Sourced, influenced, sourced
     from attribution.measures.credit import Credit, attribute
+    from attribution.measures.removal import RemovalEffects, removal_effects
     from attribution.measures.results import Table
     from attribution.models import (
         AttributionModel,
         FirstTouch,
         LastTouch,
         Linear,
+        Markov,
         Position,
         TimeDecay,
         Weighted,
@@ -52,9 +54,11 @@ _HOMES = {
     "attribution.mapping": ("Mapping",),
     "attribution.measures.claims": ("Influenced", "Sourced", "influenced", "sourced"),
     "attribution.measures.credit": ("Credit", "attribute"),
+    "attribution.measures.removal": ("RemovalEffects", "removal_effects"),
     "attribution.measures.results": ("Table",),
     "attribution.models": (
-        *("AttributionModel", "FirstTouch", "LastTouch", "Linear", "Position", "TimeDecay", "Weighted"),
+        *("AttributionModel", "FirstTouch", "LastTouch", "Linear", "Markov"),
+        *("Position", "TimeDecay", "Weighted"),
     ),
     "attribution.policy": ("Policy",),
     "attribution.store": ("Store",),
@@ -75,9 +79,11 @@ __all__ = [
     "LastTouch",
     "Linear",
     "Mapping",
+    "Markov",
     "Policy",
     "Position",
     "RefusedError",
+    "RemovalEffects",
     "Salesforce",
     "Sourced",
     "StoppedEarly",
@@ -92,6 +98,7 @@ __all__ = [
     "attribute",
     "ecosystem_graph",
     "influenced",
+    "removal_effects",
     "sourced",
 ]
 

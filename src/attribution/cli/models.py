@@ -17,8 +17,10 @@ __all__ = [
     "First",
     "HalfLife",
     "Last",
+    "Level",
     "LinearBy",
     "ModelName",
+    "Order",
     "WeightBy",
     "Weights",
     "duration",
@@ -29,6 +31,7 @@ _PARAMETERS: dict[str, dict[str, str]] = {
     "first_touch": {},
     "last_touch": {},
     "linear": {"linear_by": "by"},
+    "markov": {"order": "order", "level": "level"},
     "position": {"first": "first", "last": "last"},
     "time_decay": {"half_life": "half_life"},
     "weighted": {"weight": "weights", "weight_by": "by"},
@@ -48,6 +51,11 @@ HalfLife = Annotated[
 LinearBy = Annotated[
     str | None, typer.Option(help="linear: touchpoint, or partner: each once.", show_default=False)
 ]
+Order = Annotated[
+    int | None,
+    typer.Option(help="markov: touchpoints the chain remembers, 1 to 4 [1].", show_default=False),
+]
+Level = Annotated[str | None, typer.Option(help="markov: partner or program [partner].", show_default=False)]
 Weights = Annotated[
     list[str] | None,
     typer.Option("--weight", help="weighted: NAME=WEIGHT; repeatable, others weigh 1.", show_default=False),

@@ -1,6 +1,6 @@
 """Credit: a deal's amount shared among its touchpoints by a model, exactly.
 
-The way of a cent: the counting touchpoints are the players (:func:`_players`); the model scores them; the
+The way of a cent: the counting touchpoints are the players (:func:`playing`); the model scores them; the
 scores of a deal become shares (:func:`_shares`); :func:`attribution.money.allocate` turns shares into whole
 minor units. From then on integers are added.
 """
@@ -22,7 +22,7 @@ from attribution.measures.evidence import counting
 from attribution.measures.results import Cells, Ints, Measure, Row, Table, measured
 from attribution.models.base import AttributionModel, Scores, model_name
 
-__all__ = ["ELIGIBLE", "Credit", "attribute"]
+__all__ = ["ELIGIBLE", "Credit", "attribute", "playing"]
 
 ELIGIBLE = ("any", "qualified")
 """Whose touchpoints may keep credit: any partner's, or only those with a headline claim on the deal."""
@@ -176,7 +176,7 @@ def attribute(deals: Deals, model: AttributionModel, *, of: str = "won", eligibl
     if eligible not in ELIGIBLE:
         raise UsageError(f"eligible is {eligible!r}", hint=f"use one of: {', '.join(ELIGIBLE)}")
     positions = measured(deals, of)
-    players = _players(deals)
+    players = playing(deals)
     scores = _checked(model, players)
 
     is_measured = np.zeros(len(deals.snapshot.deals), dtype=bool)
@@ -199,7 +199,7 @@ def attribute(deals: Deals, model: AttributionModel, *, of: str = "won", eligibl
     return Credit(deals, of, positions, int(found.sourcing.contested[positions].sum()), cells, model)
 
 
-def _players(deals: Deals) -> Deals:
+def playing(deals: Deals) -> Deals:
     """The same deals with the counting touchpoints only: what a model sees."""
 
     def build() -> Snapshot:

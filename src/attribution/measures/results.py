@@ -28,7 +28,18 @@ if TYPE_CHECKING:
     import pandas
     import polars
 
-__all__ = ["BY", "OF", "Cells", "Measure", "NotAdditive", "ParticipationTable", "Row", "Table", "measured"]
+__all__ = [
+    "BY",
+    "OF",
+    "Cells",
+    "Measure",
+    "NotAdditive",
+    "ParticipationTable",
+    "Row",
+    "Table",
+    "heading",
+    "measured",
+]
 
 Ints = NDArray[np.int64]
 Row = dict[str, Any]
@@ -37,6 +48,9 @@ OF = ("won", "open", "lost", "all")
 """Which deals are measured."""
 BY = ("partner", "parent", "program", "tier", "deal_type")
 """What every table can be grouped by, beside the segments of the deals."""
+FRACTIONS = ("share", "removal_effect", "removal_effect_value", "probability", "p_conversion")
+"""Columns that people read as percentages."""
+COUNTS = ("n_deals", "n_walks")
 DENSE = 1 << 22
 """Up to this many combinations of labels are counted in place; of more, only those that occur."""
 _PARTIES = ("partner", "parent", "program", "tier")
@@ -134,7 +148,8 @@ class Table:
                 "pandas is not installed",
                 hint="pip install 'partner-attribution[pandas]', or use to_polars()",
             ) from None
-        dtypes = {"share": "float64", "deals": "float64", "n_deals": "int64", "counts": "bool"}
+        dtypes = {"deals": "float64", "counts": "bool", **dict.fromkeys(FRACTIONS, "float64")}
+        dtypes |= dict.fromkeys(COUNTS, "int64")
         dtypes |= dict.fromkeys(self.labels, "object")
         return pandas.DataFrame(
             {
@@ -166,9 +181,8 @@ class Table:
         import polars
 
         types: dict[str, Any] = {
-            "share": polars.Float64,
-            "deals": polars.Float64,
-            "n_deals": polars.Int64,
+            **dict.fromkeys((*FRACTIONS, "deals"), polars.Float64),
+            **dict.fromkeys(COUNTS, polars.Int64),
             "counts": polars.Boolean,
             "occurred_at": polars.Datetime("us", "UTC"),
         }
@@ -185,7 +199,7 @@ class Table:
         body, hidden = body[:rows], len(body[rows:]) if rows is not None else 0
         labels = self.labels
         numeric = [
-            name not in labels and (name.endswith("amount") or name in ("deals", "n_deals", "share"))
+            name not in labels and (name.endswith("amount") or name in ("deals", *COUNTS, *FRACTIONS))
             for name in shown
         ]
         widths = [max(map(len, column)) for column in zip(shown, *body, strict=True)]
@@ -345,16 +359,7 @@ class Measure(ABC):
         return row | {"share": columns["amount"][code].item() / selected if selected else None}
 
     def _head(self) -> dict[str, Any]:
-        deals = self.deals
-        return {
-            "measure": self.name,
-            "as_of": deals.as_of,
-            "known_at": deals.known_at,
-            "policy_hash": deals.policy.hash,
-            "mapping_hash": deals.snapshot.mapping_hash,
-            "currency": deals.currency,
-            "of": self.outcome,
-        }
+        return heading(self.deals, self.outcome, measure=self.name)
 
     def _foot(self, cells: Cells) -> dict[str, Any]:
         columns = self.deals.snapshot.deals
@@ -479,6 +484,19 @@ class _Groups:
         return tuple(column for dimension in self.dimensions for column in dimension.columns)
 
 
+def heading(deals: Deals, of: str, **names: str) -> dict[str, Any]:
+    """The head of a table: what it is called, then what its numbers were made from."""
+    return {
+        **names,
+        "as_of": deals.as_of,
+        "known_at": deals.known_at,
+        "policy_hash": deals.policy.hash,
+        "mapping_hash": deals.snapshot.mapping_hash,
+        "currency": deals.currency,
+        "of": of,
+    }
+
+
 def measured(deals: Deals, of: str) -> Ints:
     """Positions of the selected deals that are won, open, lost, or all.
 
@@ -515,7 +533,7 @@ def _text(column: str, value: Any) -> str:
         return "-"
     if isinstance(value, dict):
         return f"{value['amount']:,f} on {value['n_deals']:,} deals"
-    if column == "share":
+    if column in FRACTIONS:
         return f"{value:.1%}"
     if isinstance(value, Decimal):
         return f"{value:,f}"

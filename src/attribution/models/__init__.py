@@ -1,6 +1,7 @@
 """Attribution models: they score the touchpoints of a deal, nothing else."""
 
 from attribution.models.base import AttributionModel
+from attribution.models.markov import Markov
 from attribution.models.multi_touch import Linear, Position, TimeDecay, Weighted
 from attribution.models.single_touch import FirstTouch, LastTouch
 
@@ -9,6 +10,7 @@ __all__ = [
     "FirstTouch",
     "LastTouch",
     "Linear",
+    "Markov",
     "Position",
     "TimeDecay",
     "Weighted",

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from attribution.graph import ecosystem_graph
     from attribution.mapping import Mapping
     from attribution.measures.claims import Influenced, Sourced, influenced, sourced
+    from attribution.measures.coalitions import shapley_values
     from attribution.measures.credit import Credit, attribute
     from attribution.measures.removal import RemovalEffects, removal_effects
     from attribution.measures.results import Table
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         Linear,
         Markov,
         Position,
+        Shapley,
         TimeDecay,
         Weighted,
     )
@@ -53,12 +55,13 @@ _HOMES = {
     "attribution.graph": ("ecosystem_graph",),
     "attribution.mapping": ("Mapping",),
     "attribution.measures.claims": ("Influenced", "Sourced", "influenced", "sourced"),
+    "attribution.measures.coalitions": ("shapley_values",),
     "attribution.measures.credit": ("Credit", "attribute"),
     "attribution.measures.removal": ("RemovalEffects", "removal_effects"),
     "attribution.measures.results": ("Table",),
     "attribution.models": (
         *("AttributionModel", "FirstTouch", "LastTouch", "Linear", "Markov"),
-        *("Position", "TimeDecay", "Weighted"),
+        *("Position", "Shapley", "TimeDecay", "Weighted"),
     ),
     "attribution.policy": ("Policy",),
     "attribution.store": ("Store",),
@@ -85,6 +88,7 @@ __all__ = [
     "RefusedError",
     "RemovalEffects",
     "Salesforce",
+    "Shapley",
     "Sourced",
     "StoppedEarly",
     "Store",
@@ -99,6 +103,7 @@ __all__ = [
     "ecosystem_graph",
     "influenced",
     "removal_effects",
+    "shapley_values",
     "sourced",
 ]
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "First",
+    "Game",
     "HalfLife",
     "Last",
     "Level",
@@ -33,6 +34,7 @@ _PARAMETERS: dict[str, dict[str, str]] = {
     "linear": {"linear_by": "by"},
     "markov": {"order": "order", "level": "level"},
     "position": {"first": "first", "last": "last"},
+    "shapley": {"game": "game"},
     "time_decay": {"half_life": "half_life"},
     "weighted": {"weight": "weights", "weight_by": "by"},
 }
@@ -45,6 +47,7 @@ First = Annotated[
 Last = Annotated[
     float | None, typer.Option(help="position: share of the last touchpoint [0.4].", show_default=False)
 ]
+Game = Annotated[str | None, typer.Option(help="shapley: set or rate [set].", show_default=False)]
 HalfLife = Annotated[
     str | None, typer.Option(help="time_decay: such as 30d, 12h or 2w [30d].", show_default=False)
 ]

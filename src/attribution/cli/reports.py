@@ -13,6 +13,7 @@ import typer
 
 from attribution.cli.models import (
     First,
+    Game,
     HalfLife,
     Last,
     Level,
@@ -136,6 +137,7 @@ def credit(
     linear_by: LinearBy = None,
     order: Order = None,
     level: Level = None,
+    game: Game = None,
     weight: Weights = None,
     weight_by: WeightBy = None,
     store: StorePath = None,
@@ -158,6 +160,7 @@ def credit(
             "linear_by": linear_by,
             "order": order,
             "level": level,
+            "game": game,
             "weight": weight,
             "weight_by": weight_by,
         },

@@ -50,6 +50,8 @@ BY = ("partner", "parent", "program", "tier", "deal_type")
 """What every table can be grouped by, beside the segments of the deals."""
 FRACTIONS = ("share", "removal_effect", "removal_effect_value", "probability", "p_conversion")
 """Columns that people read as percentages."""
+NUMBERS = ("deals", "shapley_value", "standard_error")
+"""Other numbers that are no amounts."""
 COUNTS = ("n_deals", "n_walks")
 DENSE = 1 << 22
 """Up to this many combinations of labels are counted in place; of more, only those that occur."""
@@ -148,7 +150,7 @@ class Table:
                 "pandas is not installed",
                 hint="pip install 'partner-attribution[pandas]', or use to_polars()",
             ) from None
-        dtypes = {"deals": "float64", "counts": "bool", **dict.fromkeys(FRACTIONS, "float64")}
+        dtypes = {"counts": "bool", **dict.fromkeys((*FRACTIONS, *NUMBERS), "float64")}
         dtypes |= dict.fromkeys(COUNTS, "int64")
         dtypes |= dict.fromkeys(self.labels, "object")
         return pandas.DataFrame(
@@ -181,7 +183,7 @@ class Table:
         import polars
 
         types: dict[str, Any] = {
-            **dict.fromkeys((*FRACTIONS, "deals"), polars.Float64),
+            **dict.fromkeys((*FRACTIONS, *NUMBERS), polars.Float64),
             **dict.fromkeys(COUNTS, polars.Int64),
             "counts": polars.Boolean,
             "occurred_at": polars.Datetime("us", "UTC"),
@@ -199,7 +201,7 @@ class Table:
         body, hidden = body[:rows], len(body[rows:]) if rows is not None else 0
         labels = self.labels
         numeric = [
-            name not in labels and (name.endswith("amount") or name in ("deals", *COUNTS, *FRACTIONS))
+            name not in labels and (name.endswith("amount") or name in (*NUMBERS, *COUNTS, *FRACTIONS))
             for name in shown
         ]
         widths = [max(map(len, column)) for column in zip(shown, *body, strict=True)]
@@ -535,6 +537,8 @@ def _text(column: str, value: Any) -> str:
         return f"{value['amount']:,f} on {value['n_deals']:,} deals"
     if column in FRACTIONS:
         return f"{value:.1%}"
+    if column in ("shapley_value", "standard_error"):
+        return f"{value:,.4f}"
     if isinstance(value, Decimal):
         return f"{value:,f}"
     if isinstance(value, bool):

@@ -3,6 +3,7 @@
 from attribution.models.base import AttributionModel
 from attribution.models.markov import Markov
 from attribution.models.multi_touch import Linear, Position, TimeDecay, Weighted
+from attribution.models.shapley import Shapley
 from attribution.models.single_touch import FirstTouch, LastTouch
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Linear",
     "Markov",
     "Position",
+    "Shapley",
     "TimeDecay",
     "Weighted",
 ]

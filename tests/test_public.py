@@ -28,7 +28,7 @@ EXPECTED = [
     *("StoppedEarly", "Store", "StoreError", "Table", "Touchpoint", "TransientCrmError", "UsageError"),
     *("Position", "TimeDecay", "Weighted"),
     *("attribute", "ecosystem_graph", "influenced", "sourced"),
-    *("Markov", "RemovalEffects", "Shapley", "removal_effects", "shapley_values"),
+    *("Markov", "RemovalEffects", "Shapley", "removal_effects", "shapley_values", "compare"),
 ]
 
 

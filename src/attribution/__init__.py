@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from attribution.mapping import Mapping
     from attribution.measures.claims import Influenced, Sourced, influenced, sourced
     from attribution.measures.coalitions import shapley_values
+    from attribution.measures.comparison import compare
     from attribution.measures.credit import Credit, attribute
     from attribution.measures.removal import RemovalEffects, removal_effects
     from attribution.measures.results import Table
@@ -56,6 +57,7 @@ _HOMES = {
     "attribution.mapping": ("Mapping",),
     "attribution.measures.claims": ("Influenced", "Sourced", "influenced", "sourced"),
     "attribution.measures.coalitions": ("shapley_values",),
+    "attribution.measures.comparison": ("compare",),
     "attribution.measures.credit": ("Credit", "attribute"),
     "attribution.measures.removal": ("RemovalEffects", "removal_effects"),
     "attribution.measures.results": ("Table",),
@@ -100,6 +102,7 @@ __all__ = [
     "UsageError",
     "Weighted",
     "attribute",
+    "compare",
     "ecosystem_graph",
     "influenced",
     "removal_effects",

@@ -68,6 +68,17 @@ def test_six_partners_of_one_deal_share_it_whatever_their_names():
         assert [row["amount"] for row in attribute(deals, model).by("partner").rows] == [1] * 6
 
 
+def test_a_partner_who_adds_nothing_gets_nothing():
+    # with U deals are won as often as without it, whoever else is there
+    texts = [
+        f"{who} {end}@9 7.00 USD" for who in ("A@0", "A@0 U@1", "B@0", "B@0 U@1") for end in ("won", "lost")
+    ]
+    deals = path(*texts, *("A@0 B@1 won@9", "A@0 B@1 U@2 won@9"))
+    rows = {row["partner"]: row["shapley_value"] for row in shapley_values(deals).rows}
+    assert rows["U"] == 0
+    assert "U" not in {row["partner"] for row in attribute(deals, RATE).by("partner").rows}
+
+
 def test_a_value_is_split_over_the_touchpoints_of_its_partner():
     assert RATE.scores(path("A@0 A@1 B@2 won@9")).tolist() == [0.25, 0.25, 0.5]
 

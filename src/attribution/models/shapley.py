@@ -23,6 +23,8 @@ Floats = NDArray[np.float64]
 GAMES = ("set", "rate")
 EXACT_PLAYERS = 20
 """Up to this many partners every coalition of the rate game is looked at."""
+_ZERO = 1e-12
+"""Values below this are rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,10 @@ def shapley_values(deals: Deals, model: Shapley) -> Values:
         return Values(codes, values, exact, int(won.sum()))
     if n <= EXACT_PLAYERS:
         masks = np.bitwise_or.reduceat(np.left_shift(1, player), starts)
-        return Values(codes, _exactly(masks, won, n), exact, int(won.sum()))
+        values = _exactly(masks, won, n)
+        # what a partner adds nothing to is rounding, and a score of 1e-18 can be all of a deal
+        values[np.abs(values) < _ZERO] = 0
+        return Values(codes, values, exact, int(won.sum()))
     values, errors = _sampled(player, starts, won, n, model)
     return Values(codes, values, errors, int(won.sum()))
 

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+from collections import abc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -20,11 +21,12 @@ import polars as pl
 
 from attribution.deals import Deals, to_micros
 from attribution.derive import derive
-from attribution.errors import DataError, StoreError, UsageError, known
+from attribution.errors import DataError, StoppedEarly, StoreError, UsageError, known
 from attribution.mapping import Mapping, split_path
 from attribution.mirror.cache import SnapshotCache, table_versions
 from attribution.mirror.log import Appended, ObjectLog
 from attribution.mirror.overlaps import append_overlaps, read_overlaps
+from attribution.mirror.runs import append_run, read_runs
 from attribution.policy import Policy
 from attribution.readings import OVERLAPS, readings
 from attribution.settings import Settings, read_toml, together
@@ -254,6 +256,7 @@ class Store:
         mapping: Mapping | None = None,
         objects: Sequence[str] | None = None,
         progress: Callable[[Progress], object] | None = None,
+        log: Callable[[abc.Mapping[str, Any]], object] | None = None,
         max_api_calls: int | None = None,
         max_quota_percent: float | None = 80.0,
         deadline: float | None = None,
@@ -274,6 +277,9 @@ class Store:
             Only these; default: all that the mapping reads.
         progress
             Called with a :class:`~attribution.sync.run.Progress` after every page.
+        log
+            Called with a document after every object and at the end; it holds no secret and no value of a
+            record, and is meant for one line of a log.
         max_api_calls
             HTTP requests that this sync may send, retries and logins included; default: as many as it takes.
         max_quota_percent
@@ -300,7 +306,7 @@ class Store:
         budget = Budget(max_api_calls, max_quota_percent, deadline)
         calls_before = source.api_calls
         with source.limited(budget):
-            return self._sync(source, mapping or self.mapping, objects, progress, calls_before)
+            return self._sync(source, mapping or self.mapping, objects, progress, log, calls_before)
 
     def _sync(
         self,
@@ -308,6 +314,7 @@ class Store:
         mapping: Mapping,
         objects: Sequence[str] | None,
         progress: Callable[[Progress], object] | None,
+        log: Callable[[abc.Mapping[str, Any]], object] | None,
         calls_before: int,
     ) -> SyncReport:
         self._check_organization(source.organization_id)
@@ -319,15 +326,24 @@ class Store:
             if objects is None:
                 _keep_only(staging, planned.readable)
             try:
-                report = run(source, planned, self.path / "mirror", staging, progress)
+                report = run(source, planned, self.path / "mirror", staging, progress, log)
+            except StoppedEarly as stopped:
+                append_run(self.path, stopped.report.to_ledger())
+                raise
             finally:
                 with suppress(OSError):
                     # not empty where an object was not read to its end: the next sync goes on with it
                     staging.rmdir()
+            append_run(self.path, report.to_ledger())
         warnings = list(strangers(self.path / "mirror", mapping))
         if objects is None and not report.failed and not has_evidence(self.path / "mirror", mapping):
             warnings.append(_NO_EVIDENCE)
         return replace(report, warnings=(*report.warnings, *warnings))
+
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        """Every sync that came to an end, oldest first: what ``attribution runs --json`` prints."""
+        return read_runs(self.path)
 
     def check_mapping(self, mapping: Mapping) -> None:
         """Refuse a mapping that does not suit what is mirrored; what is mirrored needs no CRM.

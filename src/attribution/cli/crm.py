@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,7 +18,7 @@ from attribution.errors import StoppedEarly, TransientCrmError, known
 if TYPE_CHECKING:
     from attribution.sync.run import SyncReport
 
-__all__ = ["doctor", "overlaps", "sync"]
+__all__ = ["doctor", "overlaps", "runs", "sync"]
 
 
 def sync(
@@ -37,6 +38,9 @@ def sync(
     deadline: Annotated[
         float | None, typer.Option(help="Stop after so many seconds.", show_default=False)
     ] = None,
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(help="json: a line on stderr per object, and one at the end.")
+    ] = "text",
     store: StorePath = None,
     mapping: MappingFile = None,
     as_json: AsJson = False,
@@ -54,7 +58,8 @@ def sync(
                 source,
                 mapping=settings,
                 objects=objects,
-                progress=show,
+                progress=None if log_format == "json" else show,
+                log=_log if log_format == "json" else None,
                 max_api_calls=max_api_calls,
                 max_quota_percent=max_quota_percent,
                 deadline=deadline,
@@ -75,6 +80,24 @@ def sync(
         if not as_json:
             raise TransientCrmError(f"not read: {names}", hint="what was complete is kept; run it again")
         raise typer.Exit(TransientCrmError.exit_code)
+
+
+def runs(store: StorePath = None, as_json: AsJson = False, debug: Debug = False) -> None:
+    """List the syncs of a store, the newest first."""
+    found = open_store(store).runs[::-1]
+    if as_json:
+        sys.stdout.write(json.dumps({"runs": found}) + "\n")
+        return
+    row = "{:<22}{:<9}{:>9}{:>9}{:>9}{:>9}{:>7}  {}\n".format
+    names = ("started_at", "outcome", "read", "written", "deleted", "rejected", "api_calls")
+    sys.stdout.write(row("started", "outcome", "read", "written", "deleted", "rejected", "calls", "not read"))
+    for run in found:
+        left = [each["object"] for each in run["objects"] if each["status"] != "ok"]
+        sys.stdout.write(row(*(run[name] for name in names), ", ".join(left) or "-"))
+
+
+def _log(record: Mapping[str, Any]) -> None:
+    sys.stderr.write(json.dumps(record) + "\n")
 
 
 def _print(report: SyncReport, *, as_json: bool) -> None:

@@ -6,7 +6,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,6 +78,10 @@ class ObjectReport:
             "message": self.message,
         }
 
+    def to_log(self) -> dict[str, Any]:
+        """The object in a log: as in the JSON of a sync, with the seconds that it took."""
+        return self.to_dict() | {"seconds": round(self.seconds, 3)}
+
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
@@ -116,6 +120,28 @@ class SyncReport:
             "warnings": list(self.warnings),
         }
 
+    @property
+    def outcome(self) -> Literal["ok", "failed", "stopped"]:
+        """In one word, how the sync ended."""
+        return "stopped" if self.stopped else "failed" if self.failed else "ok"
+
+    def to_ledger(self) -> dict[str, Any]:
+        """The sync in the ledger and in a log: without the rejected values, which may tell of persons."""
+        document = self.to_dict()
+        return {
+            "run_id": document["run_id"],
+            "outcome": self.outcome,
+            "started_at": document["started_at"],
+            "finished_at": document["finished_at"],
+            "api_calls": self.api_calls,
+            **{
+                name: sum(getattr(each, name) for each in self.objects)
+                for name in ("read", "written", "deleted", "rejected")
+            },
+            "objects": [each.to_log() for each in self.objects if each.status != "unavailable"],
+            "warnings": list(self.warnings),
+        }
+
     def __str__(self) -> str:
         width = max((len(r.object) + 2 for r in self.objects), default=22)
         row = f"{{:<{max(width, 22)}}}{{:<12}}{{:>9}}{{:>9}}{{:>9}}{{:>9}}  {{}}".format
@@ -132,7 +158,12 @@ class SyncReport:
 
 
 def run(
-    source: Source, plan: Plan, mirror: Path, staging: Path, progress: Callable[[Progress], object] | None
+    source: Source,
+    plan: Plan,
+    mirror: Path,
+    staging: Path,
+    progress: Callable[[Progress], object] | None,
+    log: Callable[[Mapping[str, Any]], object] | None = None,
 ) -> SyncReport:
     """Read every planned object and commit it, the stalest first; one that fails leaves the others alone.
 
@@ -141,6 +172,7 @@ def run(
     StoppedEarly
         If a budget ran out: with the report of what was done, in which the objects left are ``stopped``.
     """
+    run_id, began = uuid.uuid4().hex, time.monotonic()
     stopped: StoppedEarly | None = None
     reports: list[ObjectReport] = []
     rejected: list[Rejected] = []
@@ -168,6 +200,8 @@ def run(
             outcome = ObjectReport(name, "stopped", to=logs[name].watermark, message=error.message)
         seconds = time.monotonic() - started
         reports.append(replace(outcome, api_calls=source.api_calls - calls, seconds=seconds))
+        if log is not None:
+            log({"event": "object", "run": run_id, **reports[-1].to_log()})
         warnings += reading.warnings
     for name, reason in plan.unavailable.items():
         reports.append(ObjectReport(name, "unavailable", message=reason))
@@ -176,7 +210,7 @@ def run(
         elif name in plan.objects:
             warnings.append(reason)
     report = SyncReport(
-        run_id=uuid.uuid4().hex,
+        run_id=run_id,
         started_at=plan.started_at,
         finished_at=source.server_time,
         api_calls=source.api_calls - plan.calls_before,
@@ -185,6 +219,8 @@ def run(
         unavailable=tuple(plan.unavailable),
         warnings=tuple(warnings),
     )
+    if log is not None:
+        log({"event": "run", **report.to_ledger(), "seconds": round(time.monotonic() - began, 3)})
     if stopped is not None:
         stopped.report = report
         raise stopped

@@ -1,0 +1,51 @@
+"""What a store remembers of its syncs, and what an unattended one logs."""
+
+from __future__ import annotations
+
+import json
+
+from attribution import Store
+from attribution.mirror.runs import append_run, read_runs
+
+
+def test_every_sync_is_in_the_ledger_whatever_became_of_it(cli, org, tmp_path):
+    store = tmp_path / "acme"
+    assert cli.json("runs", "--store", store) == {"runs": []}
+    cli("sync", "--store", store, "--max-api-calls", 45)
+    org.faults.unavailable("/Account/updated", times=6)
+    cli("sync", "--store", store, "--object", "Account")
+    document = cli.json("sync", "--store", store)
+    runs = cli.json("runs", "--store", store)["runs"]
+    assert [run["outcome"] for run in runs] == ["ok", "failed", "stopped"]
+    assert runs == Store(store).runs[::-1]
+    assert runs[0]["run_id"] == document["run_id"]
+    assert runs[0]["read"] == sum(each["read"] for each in document["objects"])
+    assert runs[2]["api_calls"] == 45
+    code, out, _ = cli("runs", "--store", store)
+    lines = out.splitlines()
+    assert (code, lines[0].split()[:2], len(lines)) == (0, ["started", "outcome"], 4)
+    assert lines[2].endswith("  Account")
+
+
+def test_a_log_holds_a_line_per_object_and_nothing_secret(cli, org, tmp_path):
+    code, out, err = cli("sync", "--store", tmp_path / "acme", "--log-format", "json", "--json")
+    assert code == 0
+    *objects, last = [json.loads(line) for line in err.splitlines()]
+    assert [each["object"] for each in objects] == [
+        each["object"] for each in json.loads(out)["objects"] if each["status"] == "ok"
+    ]
+    assert {each["event"] for each in objects} == {"object"}
+    assert {each["run"] for each in objects} == {last["run_id"]} == {json.loads(out)["run_id"]}
+    assert {"from", "to", "read", "api_calls", "seconds", "status"} <= set(objects[0])
+    assert (last["event"], last["outcome"]) == ("run", "ok")
+    assert org.token not in err
+    assert not [row["Name"] for row in org.rows("Opportunity") if row["Name"] in err]
+    assert org.token not in (tmp_path / "acme" / "runs.jsonl").read_text()
+
+
+def test_a_line_that_was_never_finished_stays_by_itself(tmp_path):
+    append_run(tmp_path, {"run_id": "1"})
+    with (tmp_path / "runs.jsonl").open("a") as file:
+        file.write('{"run_id": "2", "out')
+    append_run(tmp_path, {"run_id": "3"})
+    assert [run["run_id"] for run in read_runs(tmp_path)] == ["1", "3"]

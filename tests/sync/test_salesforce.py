@@ -220,6 +220,22 @@ def test_a_slow_count_leads_to_bulk(org: Org, tmp_path: Path) -> None:
     assert any("/jobs/query" in call.path for call in org.requests)
 
 
+def test_a_slow_query_is_read_in_halves(org: Org, tmp_path: Path) -> None:
+    for n in range(4):
+        org.insert("Account", [{"Name": f"{n}"}])
+        org.advance(timedelta(minutes=10))
+    slow = "Your query request was running for too long."
+    # the count is quick; everything is too slow, and so is its earlier half
+    org.faults.error("/queryAll$", 400, "QUERY_TIMEOUT", slow, skip=1)
+    org.faults.error("/queryAll$", 400, "QUERY_TIMEOUT", slow, skip=1)
+    before = len(org.requests)
+    assert names(connect(org), tmp_path) == ["0", "1", "2", "3"]
+    assert [call.status for call in org.requests[before:]].count(400) == 2
+    org.faults.error("/queryAll$", 400, "QUERY_TIMEOUT", slow, skip=1, times=None)
+    with pytest.raises(TransientCrmError, match="QUERY_TIMEOUT"):
+        names(connect(org), tmp_path, Window(NOON, NOON + timedelta(seconds=9)))
+
+
 def test_the_window_is_half_open(org: Org, tmp_path: Path) -> None:
     org.insert("Account", [{"Name": "early"}])
     org.advance(timedelta(hours=1))

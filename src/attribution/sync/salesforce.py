@@ -19,7 +19,7 @@ from attribution.sync.budget import Budget
 from attribution.sync.bulk import JobFailed, Staging, read_in_bulk
 from attribution.sync.credentials import Connection, Environment, login_for
 from attribution.sync.source import Deletions, FieldDescription, ObjectDescription, ObjectSummary
-from attribution.sync.watermark import Window
+from attribution.sync.watermark import Window, halved
 from attribution.sync.wire import Garbled, Kind, Wire, kind_of, read_json
 
 __all__ = ["Salesforce"]
@@ -344,7 +344,8 @@ class Salesforce:
         Up to 5,000 rows come by REST, more by a bulk job, unless the object cannot be read that way.
         """
         selected = _selected(fields)
-        soql = f"SELECT {', '.join(selected)} FROM {object}{_condition(cursor, window, where)}"
+        select = f"SELECT {', '.join(selected)} FROM {object}"
+        soql = f"{select}{_condition(cursor, window, where)}"
         begun = Staging(staging).begun(self._wire.server_time)
         total: int | None = None
         if begun is None or begun.soql != soql:
@@ -373,8 +374,7 @@ class Salesforce:
                 # both are told before the first page, so no row has been delivered yet
                 if not isinstance(error, JobFailed) and kind_of(error) is not Kind.NOT_BULK:
                     raise
-        order = f"{cursor}, Id" if cursor else "Id"
-        yield from self._read_by_rest(f"{soql} ORDER BY {order}", selected, progress)
+        yield from self._read_window(select, selected, window, cursor, where, progress)
 
     def begun(
         self,
@@ -393,6 +393,29 @@ class Salesforce:
         earlier = Window(window.since, begun.until)
         soql = f"SELECT {', '.join(_selected(fields))} FROM {object}{_condition(cursor, earlier, where)}"
         return earlier if begun.soql == soql else None
+
+    def _read_window(
+        self,
+        select: str,
+        fields: Sequence[str],
+        window: Window,
+        cursor: str | None,
+        where: str | None,
+        progress: Callable[[int, int | None], None],
+    ) -> list[pl.DataFrame]:
+        """Read a window by REST; one that takes Salesforce too long is read in halves, and these again."""
+        order = f"{cursor}, Id" if cursor else "Id"
+        soql = f"{select}{_condition(cursor, window, where)} ORDER BY {order}"
+        try:
+            return self._read_by_rest(soql, fields, progress)
+        except CrmError as error:
+            halves = halved(window) if cursor and kind_of(error) is Kind.TIMEOUT else ()
+            if not halves:
+                raise
+        pages: list[pl.DataFrame] = []
+        for half in halves:
+            pages += self._read_window(select, fields, half, cursor, where, progress)
+        return pages
 
     def _read_by_rest(
         self, soql: str, fields: Sequence[str], progress: Callable[[int, int | None], None]

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-__all__ = ["DeletionSpan", "Window", "bound_from_clock", "deletion_span", "next_window", "probe_span"]
+__all__ = [
+    "DeletionSpan",
+    "Window",
+    "bound_from_clock",
+    "deletion_span",
+    "halved",
+    "next_window",
+    "probe_span",
+]
 
 _OVERLAP: Final = timedelta(minutes=10)
 """Read again this much before the watermark: a safety margin; unchanged rows are not stored twice."""
 _CLOCK_LAG: Final = timedelta(seconds=5)
 """How long after its stamp a change is taken to be visible, where the CRM does not tell."""
+_OLDEST: Final = datetime(1999, 1, 1, tzinfo=UTC)
+"""Salesforce is no older than that; an earlier stamp is still in the first half of everything."""
 _PROBE: Final = timedelta(hours=1)
 _SHORTEST: Final = timedelta(minutes=2)
 """Salesforce ignores seconds and wants more than one minute between the ends of a span."""
@@ -60,6 +70,23 @@ def next_window(watermark: datetime | None, bound: datetime) -> Window | None:
     if bound <= watermark:
         return None
     return Window(watermark - _OVERLAP, bound)
+
+
+def halved(window: Window) -> tuple[Window, ...]:
+    """The two halves of a window, on whole seconds; none if it is too short to be halved.
+
+    Examples
+    --------
+    >>> from datetime import datetime, UTC
+    >>> noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    >>> [half.until.minute for half in halved(Window(noon, noon.replace(minute=30)))]
+    [15, 30]
+    """
+    since = _OLDEST if window.since is None else window.since
+    middle = (since + (window.until - since) / 2).replace(microsecond=0)
+    if not since < middle < window.until:
+        return ()
+    return Window(window.since, middle), Window(middle, window.until)
 
 
 def probe_span(server_time: datetime, watermark: datetime | None) -> tuple[datetime, datetime]:

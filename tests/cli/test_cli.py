@@ -15,7 +15,7 @@ import pytest
 
 from attribution import Store
 from attribution.measures.credit import attribute
-from attribution.models import Linear, Position, TimeDecay, Weighted
+from attribution.models import Linear, Markov, Position, Shapley, TimeDecay, Weighted
 from attribution.testing import generate
 from attribution.testing import truth as known
 
@@ -148,6 +148,8 @@ def filled(tmp_path_factory):
         ("--model linear --linear-by partner", Linear(by="partner")),
         ("--model position", Position()),
         ("--model position --first 0.3 --last 0.5", Position(first=0.3, last=0.5)),
+        ("--model markov --order 2 --level program", Markov(order=2, level="program")),
+        ("--model shapley --game rate", Shapley(game="rate")),
         ("--model time_decay --half-life 2w", TimeDecay(timedelta(weeks=2))),
         ("--model weighted --weight meeting=2 --weight role=0", Weighted({"meeting": 2, "role": 0})),
         ("--model weighted --weight Referral=2 --weight-by role", Weighted({"Referral": 2}, by="role")),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
@@ -35,10 +33,12 @@ class Eligible:
             {"group": group[odd], "deal": deal[odd], "created_at": created_at[odd], "ends_at": ends_at[odd]}
         )
         group, deal, created_at, ends_at = (column[~odd] for column in (group, deal, created_at, ends_at))
-        self._moments = np.sort(np.concatenate([created_at, ends_at]))
-        starts, ends = self._keys(group, created_at, "left"), self._keys(group, ends_at, "left")
+        self._moments, places = np.unique(np.concatenate([created_at, ends_at]), return_inverse=True)
+        starts, ends = group * (len(self._moments) + 1) + places.reshape(2, -1)
         by_start, by_end = np.argsort(starts), np.argsort(ends)
         self._starts, self._ends = starts[by_start], ends[by_end]
+        n_groups = int(group.max(initial=-1)) + 1
+        self._bounds = np.searchsorted(self._starts, np.arange(n_groups + 1) * (len(self._moments) + 1))
         self._created_at, self._deal = created_at[by_start], deal[by_start]
         self._begun_deals = np.append(0, np.cumsum(self._deal))
         self._ended_deals = np.append(0, np.cumsum(deal[by_end]))
@@ -57,15 +57,18 @@ class Eligible:
             found[:, odd] = self._nearest_of_pairs(group[odd], at[odd])
         return found[0], found[1], found[2]
 
-    def _keys(self, group: Ints, moment: Ints, side: Literal["left", "right"]) -> Ints:
-        """Numbers that sort by group, then moment."""
-        return group * (len(self._moments) + 1) + np.searchsorted(self._moments, moment, side=side)
+    def _keys(self, group: Ints, moment: Ints) -> tuple[Ints, Ints]:
+        """Numbers that sort by group, then moment, and those of the next moment that is one of a deal's."""
+        place = np.searchsorted(self._moments, moment)
+        present = self._moments[np.minimum(place, len(self._moments) - 1)] == moment
+        key = group * (len(self._moments) + 1) + place
+        return key, key + present
 
     def _nearest(self, group: Ints, at: Ints) -> Ints:
-        n_moments = len(self._moments) + 1
-        first, last = (np.searchsorted(self._starts, each * n_moments) for each in (group, group + 1))
-        begun = np.searchsorted(self._starts, self._keys(group, at, "right"))
-        ended = np.searchsorted(self._ends, self._keys(group, at, "left"))
+        within = np.minimum(group, len(self._bounds) - 2)
+        first, last = self._bounds[within], self._bounds[within + 1]
+        key, after = self._keys(group, at)
+        begun, ended = np.searchsorted(self._starts, after), np.searchsorted(self._ends, key)
         n_here = begun - ended
         # where all deals but one that have begun have ended, the difference of their sums is that one
         here = self._begun_deals[begun] - self._begun_deals[first]

@@ -217,7 +217,7 @@ def run(
         objects=tuple(reports),
         rejected=tuple(rejected),
         unavailable=tuple(plan.unavailable),
-        warnings=tuple(warnings),
+        warnings=_grouped(warnings),
     )
     if log is not None:
         log({"event": "run", **report.to_ledger(), "seconds": round(time.monotonic() - began, 3)})
@@ -225,6 +225,21 @@ def run(
         stopped.report = report
         raise stopped
     return report
+
+
+def _grouped(warnings: Sequence[str]) -> tuple[str, ...]:
+    """Say once what is to be said of several objects.
+
+    Examples
+    --------
+    >>> _grouped(["Lead: too late", "Task: hidden", "User: too late"])
+    ('Lead, User: too late', 'Task: hidden')
+    """
+    objects: dict[str, list[str]] = {}
+    for warning in warnings:
+        name, colon, rest = warning.partition(": ")
+        objects.setdefault(rest if colon else warning, []).append(name if colon else "")
+    return tuple(f"{', '.join(names)}: {rest}" if all(names) else rest for rest, names in objects.items())
 
 
 class _ObjectRun:
@@ -459,7 +474,7 @@ class _ObjectRun:
             return None, None
         if span.has_gap or (found.available_since is not None and found.available_since > before):
             self.warnings.append(
-                f"{name}: Salesforce no longer tells everything that was purged since {_iso(before)}; "
+                f"{name}: Salesforce no longer tells everything that was purged since {before:%Y-%m-%d}; "
                 "records purged then still count here: sync into a new store to be sure"
             )
         covered_until = found.covered_until if found.covered_until > before else None

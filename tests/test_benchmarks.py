@@ -1,0 +1,23 @@
+"""The benchmarks run; what they measure is for people to judge."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "derive.py"
+
+
+def test_deriving_is_measured_by_stage_and_size():
+    ran = subprocess.run(
+        [sys.executable, str(SCRIPT), "20", "40"], check=True, capture_output=True, text=True
+    )
+    lines = ran.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "opportunities",
+        *["20"] * 7,
+        *["40"] * 7,
+        lines[-1].split()[0],
+    ]
+    assert lines[-1].startswith("t(40) = ")

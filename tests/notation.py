@@ -30,7 +30,7 @@ from decimal import Decimal
 import numpy as np
 
 from attribution import money
-from attribution.deals import (
+from attribution.columns import (
     APPROVALS,
     DAY,
     DEAL_TYPES,
@@ -40,7 +40,6 @@ from attribution.deals import (
     OUTCOMES,
     STRENGTHS,
     DealColumns,
-    Deals,
     Flag,
     Party,
     Snapshot,
@@ -48,6 +47,7 @@ from attribution.deals import (
     TouchpointColumns,
     read_only,
 )
+from attribution.deals import Deals
 from attribution.periods import FiscalYear
 from attribution.policy import Policy
 

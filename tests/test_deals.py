@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from attribution import Policy, Store, UsageError
-from attribution.deals import from_micros, to_micros
+from attribution.columns import from_micros, to_micros
 from attribution.periods import FiscalYear, period_days
 from attribution.testing import fill
 

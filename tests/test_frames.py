@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attribution.deals import NO_DAY, OPEN, Deals, from_micros
+from attribution.columns import NO_DAY, OPEN, from_micros
+from attribution.deals import Deals
 from attribution.errors import AttributionError, DataError, UsageError
 from attribution.graph import ecosystem_graph
 from attribution.measures.claims import influenced, sourced

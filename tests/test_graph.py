@@ -8,7 +8,7 @@ import networkx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attribution.deals import Party
+from attribution.columns import Party
 from attribution.graph import ecosystem_graph
 from tests.measures.oracle import truth
 from tests.measures.strategies import AS_OF, amount, paths

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from attribution.deals import (
+from attribution.columns import (
     APPROVALS,
     DAY,
     DEAL_TYPES,

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution import money
-from attribution.deals import OUTCOMES, Deal, Deals
+from attribution.columns import OUTCOMES
+from attribution.deals import Deal, Deals
 
 if TYPE_CHECKING:
     import networkx

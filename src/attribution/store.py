@@ -19,7 +19,8 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from attribution.deals import Deals, to_micros
+from attribution.columns import to_micros
+from attribution.deals import Deals
 from attribution.derive import derive
 from attribution.errors import DataError, StoppedEarly, StoreError, UsageError, known
 from attribution.mapping import Mapping, split_path

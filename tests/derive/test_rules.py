@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from attribution import DataError, Deals, Mapping, Policy
-from attribution.deals import to_micros
+from attribution.columns import to_micros
 from attribution.derive import derive
 from attribution.mapping import DealTypeRule, Filter, OpportunityRules
 from tests.records import MemoryRecords

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from attribution import Deals, Policy, money
-from attribution.deals import to_micros
+from attribution.columns import to_micros
 from attribution.derive import derive
 from attribution.testing.synthetic import generate
 from attribution.testing.truth import Rules

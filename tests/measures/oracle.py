@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from attribution.deals import KINDS, Flag
+from attribution.columns import KINDS, Flag
 from attribution.policy import Policy
 from tests.notation import Path, Touch
 

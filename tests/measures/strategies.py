@@ -7,7 +7,7 @@ from decimal import Decimal
 from hypothesis import strategies as st
 
 from attribution import money
-from attribution.deals import Flag
+from attribution.columns import Flag
 from attribution.policy import Policy
 from tests.notation import Path, Touch
 

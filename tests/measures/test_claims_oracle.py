@@ -5,7 +5,7 @@ from decimal import Decimal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attribution.deals import Party
+from attribution.columns import Party
 from attribution.measures.claims import STATES, claims, influenced, sourced
 from attribution.measures.credit import attribute
 from attribution.measures.evidence import counting

@@ -8,7 +8,7 @@ from decimal import Decimal
 import polars
 import pytest
 
-from attribution.deals import Party
+from attribution.columns import Party
 from attribution.errors import UsageError
 from attribution.measures.claims import influenced, sourced
 from attribution.measures.credit import attribute

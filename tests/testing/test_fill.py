@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from attribution import Store
-from attribution.deals import KINDS
+from attribution.columns import KINDS
 from attribution.errors import StoreError
 from attribution.readings import readings
 from attribution.testing import fill

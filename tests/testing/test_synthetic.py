@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from attribution.deals import KINDS
+from attribution.columns import KINDS
 from attribution.readings import readings
 from attribution.testing.synthetic import NOW, SyntheticOrg, generate, salesforce_id
 from attribution.testing.synthetic.schema import all_objects

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from attribution.deals import KINDS
+from attribution.columns import KINDS
 from attribution.derive.schema import date_only, day_end
 from attribution.derive.touchpoints import EXPOSURE, STRONG, WEAK, Scene, conform, of_kind
 

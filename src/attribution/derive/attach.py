@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from attribution.deals import KINDS, Flag
+from attribution.columns import KINDS, Flag
 from attribution.derive.eligible import Eligible
 from attribution.derive.touchpoints import Scene
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from attribution.deals import OPEN, Party, TouchpointColumns, read_only
+from attribution.columns import OPEN, Party, TouchpointColumns, read_only
 from attribution.derive.activities import guests, meetings, tasks
 from attribution.derive.attach import Places, once
 from attribution.derive.mapped import mapped

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from attribution.deals import APPROVALS, KINDS
+from attribution.columns import APPROVALS, KINDS
 from attribution.derive.partners import Accounts
 from attribution.derive.schema import EVIDENCE, INSTANT, View, date_only, day_end
 from attribution.derive.touchpoints import (

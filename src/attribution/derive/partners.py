@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from attribution.deals import Party
+from attribution.columns import Party
 from attribution.derive.schema import INSTANT, View, follow
 
 __all__ = ["Accounts", "Partners", "accounts", "partners"]

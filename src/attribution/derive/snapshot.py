@@ -1,4 +1,4 @@
-"""Put the derived columns together: records in, one :class:`~attribution.deals.Snapshot` out."""
+"""Put the derived columns together: records in, one :class:`~attribution.columns.Snapshot` out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
-from attribution.deals import (
+from attribution.columns import (
     DEAL_TYPES,
     NO_DAY,
     DealColumns,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from attribution.deals import KINDS
+from attribution.columns import KINDS
 from attribution.derive.partners import Accounts, Partners
 from attribution.derive.schema import EVIDENCE, INSTANT, View, date_only, day_start
 

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution import money
-from attribution.deals import DAY, OPEN, STRENGTHS, Deals, Flag
+from attribution.columns import DAY, OPEN, STRENGTHS, Flag
+from attribution.deals import Deals
 from attribution.measures.evidence import Bools, Codes, Sourcing, counting, decided_by_crm, sourcing
 from attribution.measures.results import (
     Cells,

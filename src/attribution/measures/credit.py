@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution import money
-from attribution.deals import NOBODY, Deals, Snapshot, TouchpointColumns
+from attribution.columns import NOBODY, Snapshot, TouchpointColumns
+from attribution.deals import Deals
 from attribution.errors import UsageError
 from attribution.measures.claims import claims
 from attribution.measures.evidence import counting

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.deals import APPROVALS, DAY, DEAL_TYPES, KINDS, OPEN, Deals, Flag
+from attribution.columns import APPROVALS, DAY, DEAL_TYPES, KINDS, OPEN, Flag
+from attribution.deals import Deals
 
 __all__ = ["VERDICTS", "Sourcing", "counting", "decided_by_crm", "sourcing"]
 

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from attribution import money
-from attribution.deals import NOBODY, OUTCOMES, Deals, Party
+from attribution.columns import NOBODY, OUTCOMES, Party
+from attribution.deals import Deals
 from attribution.measures.credit import playing
 from attribution.measures.results import Row, Table, heading
 from attribution.models import markov

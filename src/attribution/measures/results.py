@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution import money
-from attribution.deals import DEAL_TYPES, NOBODY, OUTCOMES, Deals, Party
+from attribution.columns import DEAL_TYPES, NOBODY, OUTCOMES, Party
+from attribution.deals import Deals
 from attribution.errors import UsageError, known
 
 if TYPE_CHECKING:

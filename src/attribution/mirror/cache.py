@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution import derive
-from attribution.deals import DealColumns, Party, Snapshot, Stranded, TouchpointColumns, read_only
+from attribution.columns import DealColumns, Party, Snapshot, Stranded, TouchpointColumns, read_only
 from attribution.periods import FiscalYear
 
 __all__ = ["SnapshotCache", "Texts"]

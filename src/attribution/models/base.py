@@ -29,7 +29,7 @@ class AttributionModel(Protocol):
     Meetings count twice:
 
     >>> from dataclasses import dataclass
-    >>> from attribution.deals import KINDS
+    >>> from attribution.columns import KINDS
     >>> @dataclass(frozen=True)
     ... class MeetingsTwice:
     ...     def scores(self, deals):

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution import money
-from attribution.deals import OUTCOMES, Deals
+from attribution.columns import OUTCOMES
+from attribution.deals import Deals
 from attribution.errors import UsageError
 from attribution.models.base import Scores
 

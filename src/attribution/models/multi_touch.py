@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.deals import NOBODY, Deals, Touchpoint
+from attribution.columns import NOBODY
+from attribution.deals import Deals, Touchpoint
 from attribution.errors import UsageError, known
 from attribution.models.base import Scores
 

@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.deals import OUTCOMES, Deals
+from attribution.columns import OUTCOMES
+from attribution.deals import Deals
 from attribution.errors import UsageError
 from attribution.models.base import Scores
 from attribution.models.multi_touch import repeats

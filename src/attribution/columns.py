@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attribution.errors import UsageError
+from attribution.mapping import KINDS
 from attribution.periods import FiscalYear
+
+if TYPE_CHECKING:
+    import polars as pl
 
 __all__ = [
     "APPROVALS",
@@ -36,6 +40,7 @@ __all__ = [
     "Stranded",
     "TouchpointColumns",
     "from_micros",
+    "micros",
     "read_only",
     "to_micros",
 ]
@@ -56,11 +61,6 @@ NOBODY = "(none)"
 OUTCOMES = ("open", "won", "lost")
 DEAL_TYPES = ("new", "expansion", "renewal", "unclassified")
 STRENGTHS = ("exposure", "weak", "strong")
-KINDS = (
-    *("role", "sourced_by", "partner_owned", "referral", "handed_over", "deal_registration"),
-    *("campaign_response", "contact_role", "meeting", "call", "email", "task", "overlap"),
-)
-"""Kinds of touchpoint that the rules name, in the order of their codes; an org's own kinds follow them."""
 APPROVALS = ("none", "pending", "approved", "rejected")
 """What a mapped field says of a record; ``none``: no such field is mapped, or its value is of no kind."""
 
@@ -247,6 +247,11 @@ def to_micros(instant: datetime, name: str = "instant") -> int:
 def from_micros(micros: int) -> datetime:
     """Aware UTC instant of microseconds since the epoch."""
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+
+
+def micros(instants: pl.Series) -> Ints:
+    """Instants as microseconds since the epoch; ``OPEN`` for null."""
+    return instants.dt.epoch("us").fill_null(OPEN).to_numpy().astype(np.int64)
 
 
 def read_only(columns: T) -> T:

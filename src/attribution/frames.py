@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from attribution.arrays import Codes, codes_of, fixed_width
 from attribution.columns import (
     APPROVALS,
     DAY,
@@ -27,12 +28,13 @@ from attribution.columns import (
     Snapshot,
     Stranded,
     TouchpointColumns,
+    micros,
     read_only,
     to_micros,
 )
 from attribution.errors import DataError, UsageError, known
 from attribution.periods import FiscalYear
-from attribution.tables import Codes, Columns, codes_of, fixed_width
+from attribution.tables import Columns
 
 __all__ = ["snapshot_of_frames"]
 
@@ -215,7 +217,7 @@ def _deal_rows(table: Columns, view: _View) -> _DealRows:
         "nothing is given, though closed_at says that the deal is closed",
         hint="an open deal has neither closed_at nor is_won",
     )
-    created_at, closed_at = _micros(created), _micros(closed)
+    created_at, closed_at = micros(created), micros(closed)
     closed_at[closed_at > view.as_of] = OPEN
     by_id = ids.arg_sort().to_numpy().astype(np.int64)
     table.instants("lead_created_at")  # checked: no rule reads it
@@ -316,7 +318,7 @@ def _last_open_spells(stages: object, rows: _DealRows, view: _View) -> Ints:
     )
     row = rows.rows_of(table)
     stage = table.text("stage", null=False, checked=False)
-    entered, is_closed = _micros(table.instants("entered_at", null=False)), table.boolean("is_closed")
+    entered, is_closed = micros(table.instants("entered_at", null=False)), table.boolean("is_closed")
     deal = rows.position[row]
     spells = (
         pl.DataFrame(
@@ -380,9 +382,9 @@ class _Touches:
     def read(cls, table: Columns, rows: _DealRows, view: _View) -> _Touches:
         """Check every row, then keep the visible ones with a partner."""
         deal = rows.position[rows.rows_of(table)]
-        happened = _micros(table.instants("occurred_at", null=False))
+        happened = micros(table.instants("occurred_at", null=False))
         recorded = table.instants("recorded_at")
-        recorded_at = np.where(recorded.is_null().to_numpy(), happened, _micros(recorded))
+        recorded_at = np.where(recorded.is_null().to_numpy(), happened, micros(recorded))
         direct = table.boolean("is_direct").fill_null(value=False).to_numpy()
         given_id = table.text("id", null=False) if "id" in table else None
         if given_id is not None:
@@ -593,11 +595,11 @@ def _judged(table: Columns, recorded_at: Ints, view: _View) -> tuple[NDArray[np.
     approval = (table.choice("approval", APPROVALS[1:]) + 1).astype(np.int8)
     stated = table.instants("approved_at")
     approved = approval == APPROVALS.index("approved")
-    approved_at = np.where(stated.is_null().to_numpy(), recorded_at, _micros(stated))
+    approved_at = np.where(stated.is_null().to_numpy(), recorded_at, micros(stated))
     approved_at[~approved] = OPEN
     later = approved & (approved_at > view.as_of)
     approval[later], approved_at[later] = APPROVALS.index("pending"), OPEN
-    expires = _micros(table.instants_or_ends("expires_at", view.zone))
+    expires = micros(table.instants_or_ends("expires_at", view.zone))
     expires[expires != OPEN] += 1  # it holds at that instant still
     return approval, approved_at, expires
 
@@ -635,11 +637,6 @@ def _few(column: str, codes: Codes, names: tuple[str, ...]) -> NDArray[np.int16]
             hint=f"at most {most:,} are possible: is it the right column?",
         )
     return codes.astype(np.int16)
-
-
-def _micros(instants: pl.Series) -> Ints:
-    """Microseconds since the epoch; ``OPEN`` for null."""
-    return instants.to_physical().cast(pl.Int64).fill_null(OPEN).to_numpy().copy()
 
 
 def _local_days(instants: Ints, zone: str) -> Ints:

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from attribution.settings import Place, Settings
 
 __all__ = [
+    "KINDS",
     "Approval",
     "DealTypeRule",
     "Filter",
@@ -161,13 +162,11 @@ class Approval(Settings):
         return self
 
 
-_RULED = frozenset(
-    (
-        *("role", "sourced_by", "partner_owned", "referral", "handed_over", "deal_registration"),
-        *("campaign_response", "contact_role", "meeting", "call", "email", "task", "overlap"),
-    )
+KINDS = (
+    *("role", "sourced_by", "partner_owned", "referral", "handed_over", "deal_registration"),
+    *("campaign_response", "contact_role", "meeting", "call", "email", "task", "overlap"),
 )
-"""Kinds of touchpoint whose strength the rules tell."""
+"""Kinds of touchpoint that the rules name, in the order of their codes; an org's own kinds follow them."""
 
 
 class Touches(Settings):
@@ -205,7 +204,7 @@ class Touches(Settings):
 
     @model_validator(mode="after")
     def _kind_has_strength(self) -> Touches:
-        if self.kind not in _RULED and self.strength is None:
+        if self.kind not in KINDS and self.strength is None:
             raise ValueError(f'kind {self.kind!r} is new: give it strength = "strong", "weak" or "exposure"')
         return self
 

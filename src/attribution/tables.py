@@ -10,17 +10,16 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from numbers import Real
 from typing import Any, NoReturn
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from attribution import money
+from attribution.arrays import Codes, codes_of, day_end
 from attribution.errors import DataError, UsageError, known
 
-__all__ = ["Codes", "Columns", "codes_of", "fixed_width"]
-
-Codes = NDArray[np.int32]
+__all__ = ["Columns"]
 
 INSTANT = pl.Datetime("us", "UTC")
 _BLANKS = r"^\s|\s$|^$"
@@ -163,7 +162,8 @@ class Columns:
             )
         if not dated:
             return self.instants(column)
-        return day_end(self.days(column), zone).dt.offset_by("-1us")
+        ends = self.days(column).to_frame("day").select(day_end(pl.col("day"), ZoneInfo(zone)))
+        return ends.to_series().dt.offset_by("-1us")
 
     def minor_units(self, column: str, currency: str) -> pl.Series:
         """Amounts as whole minor units of the currency, exactly, or null."""
@@ -295,34 +295,6 @@ class Columns:
 
     def _too_large(self, column: str, wrong: pl.Series, of: str = "64 bits of minor units") -> None:
         self.refuse(column, wrong, f"is beyond {of}", hint="if it is meant, pass it as decimal or text")
-
-
-def codes_of(values: pl.Series, names: tuple[str, ...]) -> Codes:
-    """Position of each value among the names, which are all of them; -1 for null."""
-    return values.cast(pl.Enum(names)).to_physical().cast(pl.Int32).fill_null(-1).to_numpy()
-
-
-def day_end(days: pl.Series, zone: str) -> pl.Series:
-    """The instants at which days end in a zone: 00:00 of the next."""
-    local = days.dt.offset_by("1d").cast(pl.Datetime("us"))
-
-    def at(wall: pl.Series) -> pl.Series:
-        aware = wall.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
-        return aware.dt.convert_time_zone("UTC")
-
-    # where the clock skips midnight, the day begins 24 hours after the previous one did
-    ends: pl.Series = at(local).fill_null(at(local.dt.offset_by("-24h")).dt.offset_by("24h"))
-    return ends
-
-
-def fixed_width(text: pl.Series) -> NDArray[np.bytes_]:
-    """Strings as an array of bytes, all of one width."""
-    width = int(text.str.len_bytes().max() or 1)  # type: ignore[arg-type] # lengths are integers
-    if text.str.len_bytes().sum() == text.str.len_chars().sum() and len(text) * width < 1 << 32:
-        # one long string of ASCII: ten times faster than string by string
-        joined = text.str.pad_end(width, "\0").str.join("").item().encode()
-        return np.frombuffer(joined, dtype=f"S{width}")
-    return np.array([each.encode() for each in text], dtype=f"S{width}")
 
 
 def _frame(name: str, data: object) -> pl.DataFrame:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import polars as pl
 
+from attribution.arrays import day_end
 from attribution.columns import KINDS
-from attribution.derive.schema import date_only, day_end
+from attribution.derive.schema import date_only
 from attribution.derive.touchpoints import EXPOSURE, STRONG, WEAK, Scene, conform, of_kind
 
 __all__ = ["guests", "meetings", "tasks"]

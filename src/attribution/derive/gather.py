@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from attribution.columns import OPEN, Party, TouchpointColumns, read_only
+from attribution.arrays import codes_of, fixed_width
+from attribution.columns import Party, TouchpointColumns, micros, read_only
 from attribution.derive.activities import guests, meetings, tasks
 from attribution.derive.attach import Places, once
 from attribution.derive.mapped import mapped
@@ -25,7 +25,7 @@ from attribution.derive.touchpoints import (
     opened,
 )
 
-__all__ = ["Gathered", "codes", "gather", "micros", "packed"]
+__all__ = ["Gathered", "gather", "touchpoint_columns"]
 
 Ints = NDArray[np.int64]
 
@@ -116,8 +116,8 @@ def touchpoint_columns(
             tier=tier,
             recorded_at=micros(rows["recorded_at"]),
             object=rows["object"].to_numpy().astype(np.int8),
-            record=packed(rows["record"]),
-            role=codes(rows["role"], role_names, np.int16),
+            record=fixed_width(rows["record"]),
+            role=codes_of(rows["role"], role_names).astype(np.int16),
             reached=reached["row"].to_numpy().copy(),
             reach_from=reached["reach_from"].to_numpy().copy(),
             reach_below=reached["reach_below"].to_numpy().copy(),
@@ -143,26 +143,3 @@ def _hosted(rows: pl.DataFrame, rest: pl.DataFrame, scene: Scene, gathered: Gath
     )
     others = meetings_of.join(invited.lazy(), on="record", how="inner").select("row", "host").collect()
     return pl.concat([owners, others]).unique().sort("row", "host")
-
-
-def micros(instants: pl.Series) -> Ints:
-    """Instants as int64; ``OPEN`` for null."""
-    return instants.dt.epoch("us").fill_null(OPEN).to_numpy().astype(np.int64)
-
-
-def packed(texts: pl.Series) -> NDArray[np.bytes_]:
-    """Texts as one array of bytes, as wide as the longest."""
-    width = max(int(texts.str.len_bytes().to_numpy().max(initial=0)), 1)
-    # padded to one width and joined, the texts are the array's bytes: no object per text
-    joined = (texts.str.pad_end(width, "\0").str.join("").item() or "").encode() if len(texts) else b""
-    if len(joined) != width * len(texts):
-        return np.array(texts.to_list(), dtype=f"S{width}")
-    return np.frombuffer(joined, dtype=f"S{width}").copy()
-
-
-def codes(values: pl.Series, names: tuple[str, ...], dtype: Any) -> NDArray[Any]:
-    """Position of each value among the names; -1 for null."""
-    if not names:
-        return np.full(len(values), -1, dtype=dtype)
-    found = values.replace_strict(list(names), list(range(len(names))), default=-1, return_dtype=pl.Int32)
-    return found.fill_null(-1).to_numpy().astype(dtype)

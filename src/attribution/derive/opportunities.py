@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import polars as pl
 
+from attribution.arrays import day_end
 from attribution.derive.currency import minor_units
-from attribution.derive.schema import View, day_end, in_order, local_day
+from attribution.derive.schema import View, in_order, local_day
 from attribution.mapping import Filter, Mapping
 
 __all__ = ["opportunities"]

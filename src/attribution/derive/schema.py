@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
+from attribution.arrays import day_start
 from attribution.mapping import Mapping, split_path
 
 __all__ = [
@@ -22,8 +23,6 @@ __all__ = [
     "Records",
     "View",
     "date_only",
-    "day_end",
-    "day_start",
     "follow",
     "in_order",
 ]
@@ -192,24 +191,6 @@ def in_order(frame: pl.DataFrame, group: str, at: str, *ties: str) -> pl.DataFra
         )
         order[tied] = these.sort("key", *ties)["row"].to_numpy()
     return frame[order]
-
-
-def day_start(day: pl.Expr, zone: ZoneInfo) -> pl.Expr:
-    """The instant at which a date begins in the zone; a date itself is never shifted."""
-    local = day.cast(pl.Datetime("us"))
-
-    def at(wall: pl.Expr) -> pl.Expr:
-        return wall.dt.replace_time_zone(
-            zone.key, ambiguous="earliest", non_existent="null"
-        ).dt.convert_time_zone("UTC")
-
-    # where the clock skips midnight, the day begins 24 hours after the previous one did
-    return pl.coalesce(at(local), at(local - pl.duration(hours=24)) + pl.duration(hours=24))
-
-
-def day_end(day: pl.Expr, zone: ZoneInfo) -> pl.Expr:
-    """The instant at which a date ends in the zone: 00:00 of the next day."""
-    return day_start(day.dt.offset_by("1d"), zone)
 
 
 def local_day(instant: pl.Expr, zone: ZoneInfo) -> pl.Expr:

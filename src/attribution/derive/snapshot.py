@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
+from attribution.arrays import codes_of, fixed_width
 from attribution.columns import (
     DEAL_TYPES,
     NO_DAY,
@@ -15,11 +16,12 @@ from attribution.columns import (
     Snapshot,
     Stranded,
     from_micros,
+    micros,
     read_only,
 )
 from attribution.derive.attach import places
 from attribution.derive.currency import report_currency
-from attribution.derive.gather import codes, gather, micros, packed, touchpoint_columns
+from attribution.derive.gather import gather, touchpoint_columns
 from attribution.derive.mapped import kinds, named_accounts
 from attribution.derive.opportunities import opportunities
 from attribution.derive.partners import accounts, partners
@@ -136,7 +138,7 @@ def _deal_columns(
     account = deals["account"].rank("dense").cast(pl.Int32) - 1
     return read_only(
         DealColumns(
-            id=packed(deals["id"]),
+            id=fixed_width(deals["id"]),
             created_at=micros(deals["created_at"]),
             closed_at=micros(deals["closed_at"]),
             outcome=deals["outcome"].to_numpy().astype(np.int8),
@@ -144,11 +146,11 @@ def _deal_columns(
             amount=deals["amount"].fill_null(0).to_numpy().astype(np.int64),
             valued=deals["amount"].is_not_null().to_numpy(),
             rate_is_current=deals["rate_is_current"].fill_null(value=False).to_numpy(),
-            deal_type=codes(deals["deal_type"], DEAL_TYPES, np.int8),
+            deal_type=codes_of(deals["deal_type"], DEAL_TYPES).astype(np.int8),
             account=account.fill_null(-1).to_numpy().astype(np.int32),
             last_open_spell_at=micros(deals["last_open_spell_at"]),
-            lead_source=codes(deals["lead_source"], lead_sources, np.int16),
-            segments=tuple(codes(deals[name].cast(pl.String), values, np.int32) for name, values in segments),
+            lead_source=codes_of(deals["lead_source"], lead_sources).astype(np.int16),
+            segments=tuple(codes_of(deals[name].cast(pl.String), values) for name, values in segments),
             close_before_creation=deals["close_before_creation"].to_numpy(),
             approximate=deals["approximate"].to_numpy(),
         )
@@ -162,7 +164,7 @@ def _stranded(rows: pl.DataFrame, parties: tuple[Party, ...]) -> Stranded:
     )
     return read_only(
         Stranded(
-            id=packed(rows["id"]),
+            id=fixed_width(rows["id"]),
             occurred_at=micros(rows["occurred_at"]),
             partner=rows["partner"].to_numpy().astype(np.int32),
             kind=rows["kind"].to_numpy().astype(np.int8),

@@ -21,6 +21,7 @@ from arro3.core import RecordBatch, RecordBatchReader, Table
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
+from attribution.columns import from_micros, to_micros
 from attribution.errors import StoreError
 
 __all__ = ["DECIMAL", "INSTANT", "Appended", "Coverage", "ObjectLog"]
@@ -44,7 +45,6 @@ _DELETES: Final = "deletes"
 _MAINTENANCE: Final = "maintenance"
 _ROW_GROUP: Final = 131_072
 _COVERAGE: Final = "attribution.coverage"
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -280,7 +280,7 @@ class ObjectLog:
         """
         self.check_types(rows.schema)
         transactions = [
-            Transaction(name, _microseconds(instant))
+            Transaction(name, to_micros(instant))
             for name, instant in ((_WINDOW, watermark), (_DELETES, deletes_watermark))
             if instant is not None and self._advances(name, instant)
         ]
@@ -327,7 +327,7 @@ class ObjectLog:
         """
         self.check_types(types)
         marks = ((_WINDOW, watermark), (_DELETES, deletes_watermark))
-        transactions = [Transaction(name, _microseconds(at)) for name, at in marks if at is not None]
+        transactions = [Transaction(name, to_micros(at)) for name, at in marks if at is not None]
         counts = {True: 0, False: 0}
         seen = pl.Series("Id", [], pl.String())
 
@@ -513,7 +513,7 @@ class ObjectLog:
 
     def _instant(self, name: str) -> datetime | None:
         stored = None if self._table is None else self._table.transaction_version(name)
-        return None if stored is None else _EPOCH + timedelta(microseconds=stored)
+        return None if stored is None else from_micros(stored)
 
     def _schema(self) -> dict[str, pl.DataType]:
         if self._table is None:
@@ -541,10 +541,6 @@ def _tombstones(state: pl.DataFrame, deletions: pl.DataFrame) -> pl.DataFrame:
 
 def _type_name(kind: object) -> str:
     return str(getattr(kind, "type", kind))
-
-
-def _microseconds(instant: datetime) -> int:
-    return (instant - _EPOCH) // _MICROSECOND
 
 
 def _line(error: BaseException) -> str:

@@ -8,10 +8,10 @@ from decimal import Decimal
 
 import polars as pl
 
+from attribution.arrays import DECIMAL, INSTANT
 from attribution.derive.schema import STANDARD_TYPES
 
-INSTANT = pl.Datetime("us", "UTC")
-_TYPES = {bool: pl.Boolean, int: pl.Int64, Decimal: pl.Decimal(38, 18), datetime: INSTANT, date: pl.Date}
+_TYPES = {bool: pl.Boolean, int: pl.Int64, Decimal: DECIMAL, datetime: INSTANT, date: pl.Date}
 
 
 class MemoryRecords:

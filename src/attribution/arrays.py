@@ -1,14 +1,20 @@
-"""Columns of polars as the arrays of deals hold them, and dates as instants of a zone."""
+"""Columns of polars: the types of instants and numbers, as arrays, and dates as instants of a zone."""
 
 from __future__ import annotations
 
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-__all__ = ["Codes", "codes_of", "day_end", "day_start", "fixed_width"]
+__all__ = ["DECIMAL", "INSTANT", "Codes", "codes_of", "day_end", "day_start", "fixed_width"]
+
+INSTANT: Final = pl.Datetime("us", "UTC")
+"""Type of every column of instants."""
+DECIMAL: Final = pl.Decimal(38, 18)
+"""Type of every number that is no whole number: wide enough that no change of a field's scale alters it."""
 
 Codes = NDArray[np.int32]
 

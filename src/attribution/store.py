@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import shutil
-import sys
 from collections import abc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from zoneinfo import ZoneInfo
@@ -25,7 +21,9 @@ from attribution.derive import derive
 from attribution.errors import DataError, StoppedEarly, StoreError, UsageError, known
 from attribution.mapping import Mapping, split_path
 from attribution.mirror.cache import SnapshotCache, table_versions
+from attribution.mirror.folder import SETTINGS, Folder
 from attribution.mirror.log import Appended, ObjectLog
+from attribution.mirror.logs import Logs
 from attribution.mirror.overlaps import append_overlaps, read_overlaps
 from attribution.mirror.runs import append_run, read_runs
 from attribution.policy import Policy
@@ -39,17 +37,10 @@ from attribution.sync.source import ObjectSummary, Source
 
 __all__ = ["Store"]
 
-_FORMAT: Final = 1
-_MANIFEST: Final = "store.json"
-_SETTINGS: Final = "attribution.toml"
-_LOCK: Final = ".lock"
 _NO_EVIDENCE: Final = (
     "nothing that was read tells of a partner: no touchpoint can be derived; "
     "`attribution doctor --suggest` looks for fields and objects that do, and prints a mapping of them"
 )
-_UNSPEAKABLE: Final = re.compile(r'[\[\]{}|^<>"`%]')
-"""Characters that the Delta library mistakes for parts of an address."""
-
 S = TypeVar("S", bound=Settings)
 
 
@@ -79,11 +70,8 @@ class Store:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if _UNSPEAKABLE.search(str(self.path.absolute())):
-            raise UsageError(
-                f"a store cannot lie at {self.path.absolute()}", hint='choose a path without []{}|^<>"`%'
-            )
-        self._check()
+        self._folder = Folder(self.path)
+        self._mirror = self.path / "mirror"
 
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r})"
@@ -91,8 +79,7 @@ class Store:
     @property
     def organization_id(self) -> str | None:
         """Id of the organization whose records these are; None before the first sync."""
-        manifest = self._manifest()
-        return None if manifest is None else str(manifest["organization_id"])
+        return self._folder.organization_id
 
     @cached_property
     def mapping(self) -> Mapping:
@@ -107,9 +94,7 @@ class Store:
     @property
     def objects(self) -> tuple[str, ...]:
         """Names of the mirrored objects, sorted."""
-        mirror = self.path / "mirror"
-        names = sorted(each.name for each in mirror.iterdir() if each.is_dir()) if mirror.is_dir() else []
-        return tuple(name for name in names if ObjectLog(mirror, name).exists)
+        return Logs(self._mirror).names
 
     @property
     def watermarks(self) -> dict[str, datetime]:
@@ -125,7 +110,7 @@ class Store:
         UsageError
             If the object is not mirrored here.
         """
-        log = ObjectLog(self.path / "mirror", object) if object.isidentifier() else None
+        log = ObjectLog(self._mirror, object) if object.isidentifier() else None
         if log is None or not log.exists:
             raise UsageError(
                 f"{object} is not in the store at {self.path}", hint=f"mirrored: {known(self.objects)}"
@@ -206,30 +191,31 @@ class Store:
         <Deals: 50 of 50, as of 2026-11-20T12:00:00Z>
         """
         mapping = mapping or self.mapping
-        snapshots = SnapshotCache(self.path / "cache")
+        snapshots, tables = SnapshotCache(self.path / "cache"), readings(mapping) | {OVERLAPS: None}
         basis = {
-            "tables": table_versions(self.path / "mirror", readings(mapping) | {OVERLAPS: None}),
             "unavailable": self.unavailable,
             "mapping": mapping.hash,
             "as_of": None if as_of is None else to_micros(as_of, "as_of"),
             "known_at": None if known_at is None else to_micros(known_at, "known_at"),
         }
         with self._reading():
-            key = snapshots.key(**basis)
-            snapshot = snapshots.load(key)
+            snapshot = snapshots.load(snapshots.key(tables=table_versions(self._mirror, tables), **basis))
             if snapshot is None:
-                watermark = to_micros(self._complete_until(mapping))
+                logs = Logs(self._mirror, known_at)
+                watermark = to_micros(self._complete_until(mapping, logs))
                 snapshot = derive(
-                    _Mirror(self.path / "mirror", known_at),
+                    logs,
                     mapping,
                     as_of=watermark if as_of is None else to_micros(as_of),
                     known_at=None if known_at is None else to_micros(known_at),
                     watermark=watermark,
                 )
-                snapshots.save(key, snapshot)
+                # a sync may have committed since the look above: it is named by what was read
+                seen = {name: logs.of(name).version for name in tables}
+                snapshots.save(snapshots.key(tables=seen, **basis), snapshot)
         return Deals(snapshot, policy or self.policy)
 
-    def _complete_until(self, mapping: Mapping) -> datetime:
+    def _complete_until(self, mapping: Mapping, logs: Logs) -> datetime:
         """The instant up to which everything that the mapping reads is known.
 
         An object that the organization shows but that was never read would count as empty: there is no such
@@ -239,10 +225,10 @@ class Store:
             raise DataError(
                 f"nothing was synced into the store at {self.path} yet", hint="run `attribution sync`"
             )
-        self.check_mapping(mapping)
+        self._check_mapping(mapping, logs)
         unavailable, watermarks = self.unavailable, []
         for name, reading in readings(mapping).items():
-            watermark = ObjectLog(self.path / "mirror", name).watermark
+            watermark = logs.of(name).watermark
             if name in unavailable or (watermark is None and reading.where is not None):
                 continue
             if watermark is None:
@@ -318,16 +304,16 @@ class Store:
         log: Callable[[abc.Mapping[str, Any]], object] | None,
         calls_before: int,
     ) -> SyncReport:
-        self._check_organization(source.organization_id)
+        self._folder.check_organization(source.organization_id)
         planned = plan(source, mapping, only=objects, calls_before=calls_before)
-        with self._lock():
+        with self._folder.lock():
             unavailable = {*self.unavailable, *planned.unavailable} - set(planned.readable)
             self.claim(source.organization_id, unavailable=unavailable)
             staging = self.path / "staging"
             if objects is None:
                 _keep_only(staging, planned.readable)
             try:
-                report = run(source, planned, self.path / "mirror", staging, progress, log)
+                report = run(source, planned, self._mirror, staging, progress, log)
             except StoppedEarly as stopped:
                 append_run(self.path, stopped.report.to_ledger())
                 raise
@@ -336,8 +322,9 @@ class Store:
                     # not empty where an object was not read to its end: the next sync goes on with it
                     staging.rmdir()
             append_run(self.path, report.to_ledger())
-        warnings = list(strangers(self.path / "mirror", mapping))
-        if objects is None and not report.failed and not has_evidence(self.path / "mirror", mapping):
+        logs = Logs(self._mirror)
+        warnings = list(strangers(logs, mapping))
+        if objects is None and not report.failed and not has_evidence(logs, mapping):
             warnings.append(_NO_EVIDENCE)
         return replace(report, warnings=(*report.warnings, *warnings))
 
@@ -354,12 +341,14 @@ class Store:
         UsageError
             Naming what the mirror lacks, or holds of another kind than the mapping means.
         """
-        mirrored = cache(lambda name: ObjectLog(self.path / "mirror", name))
+        self._check_mapping(mapping, Logs(self._mirror))
+
+    def _check_mapping(self, mapping: Mapping, logs: Logs) -> None:
         for named in mapping.named():
             where, path = named.object, named.path
             while True:
                 name, rest = split_path(path)
-                log = mirrored(where)
+                log = logs.of(where)
                 what = f"{where} is" if not log.exists else f"{name} of {where} is"
                 if not log.exists or name not in log.coverage.fields:
                     raise UsageError(
@@ -370,8 +359,8 @@ class Store:
                 if rest is None or target is None:
                     break
                 where, path = target, rest
-        objects = {name: ObjectSummary(name, None, is_queryable=True) for name in self.objects}
-        faults = list(problems(mapping, objects, lambda name: described(mirrored(name))))
+        objects = {name: ObjectSummary(name, None, is_queryable=True) for name in logs.names}
+        faults = list(problems(mapping, objects, lambda name: described(logs.of(name))))
         if faults:
             raise together(faults)
 
@@ -406,8 +395,8 @@ class Store:
             )
         accounts = self.log("Account").newest().select("Id", "Name", "_deleted").collect()
         rows = read_overlaps(Path(path), accounts, ZoneInfo(self.zone))
-        with self._lock():
-            log = ObjectLog(self.path / "mirror", OVERLAPS)
+        with self._folder.lock():
+            log = ObjectLog(self._mirror, OVERLAPS)
             return append_overlaps(log, rows, recorded_at=recorded_at, replace=replace)
 
     def claim(self, organization_id: str, *, unavailable: Iterable[str] = ()) -> None:
@@ -423,64 +412,12 @@ class Store:
         StoreError
             If it is a store of another organization.
         """
-        self._check_organization(organization_id)
-        document = {
-            "format": _FORMAT,
-            "organization_id": self.organization_id or organization_id,
-            "unavailable": sorted(unavailable),
-        }
-        if document == self._manifest():
-            return
-        self.path.mkdir(parents=True, exist_ok=True)
-        temporary = self.path / f".{_MANIFEST}"
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(document, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path / _MANIFEST)
+        self._folder.claim(organization_id, unavailable)
 
     @property
     def unavailable(self) -> tuple[str, ...]:
         """Objects that the organization did not show to the last sync."""
-        return tuple((self._manifest() or {}).get("unavailable", ()))
-
-    def _check(self) -> None:
-        """Refuse a path that is something else than a store or a place for one."""
-        if self.path.is_file():
-            raise StoreError(f"{self.path} is a file, not a store", hint="a store is a folder")
-        if self._manifest() is None and self.path.is_dir():
-            names = [each.name for each in self.path.iterdir()]
-            others = [name for name in names if name != _SETTINGS and not name.startswith(".")]
-            if others:
-                raise StoreError(
-                    f"{self.path} is no store: it has no {_MANIFEST} but holds {known(others, 3)}",
-                    hint="choose an empty or a new folder",
-                )
-
-    def _manifest(self) -> dict[str, Any] | None:
-        try:
-            manifest = json.loads((self.path / _MANIFEST).read_text("utf-8"))
-            version, _ = int(manifest["format"]), str(manifest["organization_id"])
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"{self.path / _MANIFEST} cannot be read", hint="restore it from a backup"
-            ) from error
-        if version > _FORMAT:
-            raise StoreError(
-                f"the store at {self.path} was made by a newer version (format {version}, this is {_FORMAT})",
-                hint="upgrade partner-attribution",
-            )
-        return dict(manifest)
-
-    def _check_organization(self, organization_id: str) -> None:
-        ours = self.organization_id
-        if ours is not None and ours[:15] != organization_id[:15]:
-            raise StoreError(
-                f"the store at {self.path} belongs to organization {ours}, not to {organization_id}",
-                hint="one store holds one organization: choose another folder",
-            )
+        return self._folder.unavailable
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -493,51 +430,11 @@ class Store:
                 hint="restore it from a backup, or sync into a new folder",
             ) from error
 
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Keep other syncs out while this one runs; the system lets go if the process is killed.
-
-        The tables refuse a second writer by themselves; this merely tells it before it has read anything.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / _LOCK).open("a+b") as file:
-            try:
-                _lock_file(file.fileno())
-            except BlockingIOError as error:
-                raise StoreError(
-                    f"another sync is writing to the store at {self.path}",
-                    hint="let it finish, then run this again",
-                ) from error
-            yield
-
     def _settings(self, section: str, kind: type[S]) -> S:
-        file = self.path / _SETTINGS
+        file = self.path / SETTINGS
         if not file.exists():
             return kind()
         return kind.from_file(read_toml(file), section)
-
-
-class _Mirror:
-    """The mirror as deriving sees it: cut off at what was known at an instant, each table looked at once."""
-
-    def __init__(self, folder: Path, known_at: datetime | None) -> None:
-        self._known_at = known_at
-        self._log = cache(lambda name: ObjectLog(folder, name))
-        self._newest = cache(lambda name: self._log(name).newest(known_at))
-
-    def newest(self, object: str) -> pl.LazyFrame | None:
-        return self._newest(object) if self._log(object).exists else None
-
-    def versions(self, object: str) -> pl.LazyFrame | None:
-        log = self._log(object)
-        return log.versions(self._known_at) if log.exists else None
-
-    def target(self, object: str, lookup: str) -> str | None:
-        found = self._log(object).coverage.lookups.get(lookup)
-        return found if found is not None and self._log(found).exists else None
-
-    def known_since(self, object: str, field: str) -> datetime | None:
-        return self._log(object).coverage.since.get(field)
 
 
 def _keep_only(staging: Path, objects: Iterable[str]) -> None:
@@ -551,21 +448,3 @@ def _aware(instant: datetime | None, name: str = "known_at") -> datetime | None:
     if instant is not None and instant.tzinfo is None:
         raise UsageError(f"{name} {instant} has no time zone", hint="datetime(2026, 1, 31, tzinfo=UTC)")
     return instant
-
-
-if sys.platform == "win32":
-
-    def _lock_file(descriptor: int) -> None:
-        import msvcrt
-
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError as error:
-            raise BlockingIOError from error
-
-else:
-
-    def _lock_file(descriptor: int) -> None:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,12 +16,11 @@ import numpy as np
 import polars as pl
 
 from attribution import money
-from attribution.arrays import Codes, codes_of, day_end
+from attribution.arrays import INSTANT, Codes, codes_of, day_end
 from attribution.errors import DataError, UsageError, known
 
 __all__ = ["Columns"]
 
-INSTANT = pl.Datetime("us", "UTC")
 _BLANKS = r"^\s|\s$|^$"
 _YEARS = (1, 9999)
 """Years that a Python datetime can hold."""

@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attribution.arrays import DECIMAL, INSTANT
 from attribution.errors import StoreError
-from attribution.mirror.log import DECIMAL, INSTANT, Appended, Coverage, ObjectLog
+from attribution.mirror.coverage import Coverage
+from attribution.mirror.log import Appended, ObjectLog
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TYPES: dict[str, pl.DataType] = {

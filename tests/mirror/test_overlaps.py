@@ -8,8 +8,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from attribution.arrays import INSTANT
 from attribution.errors import DataError, UsageError
-from attribution.mirror.log import INSTANT, ObjectLog
+from attribution.mirror.log import ObjectLog
 from attribution.store import Store
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)

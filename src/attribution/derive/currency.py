@@ -5,7 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from attribution import money
-from attribution.derive.schema import PRECISE, View
+from attribution.arrays import DECIMAL
+from attribution.derive.schema import View
 
 __all__ = ["minor_units", "report_currency"]
 
@@ -27,7 +28,7 @@ def minor_units(view: View, opportunities: pl.DataFrame, currency: str) -> pl.Da
     own = pl.col("CurrencyIsoCode").fill_null(currency) == currency
     direct = (
         pl.col("amount")
-        .cast(PRECISE)
+        .cast(DECIMAL)
         .round(digits, mode="half_to_even")
         .cast(pl.Decimal(38, digits), strict=False)
         .to_physical()
@@ -38,8 +39,8 @@ def minor_units(view: View, opportunities: pl.DataFrame, currency: str) -> pl.Da
         {
             "Id": foreign["Id"],
             "converted": _divide(
-                foreign["amount"].cast(PRECISE).to_physical().to_list(),
-                foreign["rate"].cast(PRECISE).to_physical().to_list(),
+                foreign["amount"].cast(DECIMAL).to_physical().to_list(),
+                foreign["rate"].cast(DECIMAL).to_physical().to_list(),
                 digits,
             ),
         },
@@ -67,7 +68,7 @@ def _rated(view: View, opportunities: pl.DataFrame, currency: str) -> pl.DataFra
         .rename({"ConversionRate": "dated"})
     )
     if not len(current) and not len(dated):
-        none = pl.lit(None, PRECISE)
+        none = pl.lit(None, DECIMAL)
         return opportunities.with_columns(dated=none, rate=none)
     iso = pl.col("CurrencyIsoCode").fill_null(currency)
     return (

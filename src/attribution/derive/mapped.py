@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import polars as pl
 
-from attribution.arrays import day_end
+from attribution.arrays import INSTANT, day_end
 from attribution.columns import APPROVALS, KINDS
 from attribution.derive.partners import Accounts
-from attribution.derive.schema import EVIDENCE, INSTANT, View, date_only
+from attribution.derive.schema import EVIDENCE, View, date_only
 from attribution.derive.touchpoints import (
     EXPOSURE,
     STRONG,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from attribution.arrays import day_end
+from attribution.arrays import DECIMAL, day_end
 from attribution.derive.currency import minor_units
 from attribution.derive.schema import View, in_order, local_day
 from attribution.mapping import Filter, Mapping
@@ -205,7 +205,7 @@ def _tracked_amounts(view: View) -> pl.DataFrame:
     return (
         changes.group_by(Id="OpportunityId")
         .agg(
-            tracked_amount=text.str.to_decimal(scale=18).cast(pl.Decimal(38, 18)),
+            tracked_amount=text.str.to_decimal(scale=18).cast(DECIMAL),
             is_tracked=pl.lit(value=True),
         )
         .collect()

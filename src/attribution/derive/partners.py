@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from attribution.arrays import INSTANT
 from attribution.columns import Party
-from attribution.derive.schema import INSTANT, View, follow
+from attribution.derive.schema import View, follow
 
 __all__ = ["Accounts", "Partners", "accounts", "partners"]
 

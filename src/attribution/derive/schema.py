@@ -13,12 +13,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
-from attribution.arrays import day_start
+from attribution.arrays import DECIMAL, INSTANT, day_start
 from attribution.mapping import Mapping, split_path
 
 __all__ = [
     "EVIDENCE",
-    "INSTANT",
     "Cutoff",
     "Records",
     "View",
@@ -26,9 +25,6 @@ __all__ = [
     "follow",
     "in_order",
 ]
-
-INSTANT = pl.Datetime("us", "UTC")
-PRECISE = pl.Decimal(38, 18)
 
 STANDARD_TYPES: dict[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys(("_synced_at", "SystemModstamp", "CreatedDate", "ActivityDateTime"), INSTANT),
@@ -38,7 +34,7 @@ STANDARD_TYPES: dict[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys(("_deleted", "IsClosed", "IsWon", "IsActive", "IsPartner", "IsAllDayEvent"), pl.Boolean),
     **dict.fromkeys(("IsChild", "IsRecurrence", "HasResponded", "IsCorporate"), pl.Boolean),
     **dict.fromkeys(("DurationInMinutes", "FiscalYearStartMonth"), pl.Int64),
-    **dict.fromkeys(("Amount", "Probability", "ConversionRate"), PRECISE),
+    **dict.fromkeys(("Amount", "Probability", "ConversionRate"), DECIMAL),
     "UsesStartDateAsFiscalYearName": pl.Boolean,
 }
 """Types of the standard fields that are no text; a mapped field has the type that it has in the mirror."""

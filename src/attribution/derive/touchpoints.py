@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from attribution.arrays import day_start
+from attribution.arrays import INSTANT, day_start
 from attribution.columns import KINDS
 from attribution.derive.partners import Accounts, Partners
-from attribution.derive.schema import EVIDENCE, INSTANT, View, date_only
+from attribution.derive.schema import EVIDENCE, View, date_only
 
 __all__ = ["People", "Scene", "conform", "contact_roles", "people", "roles"]
 

@@ -7,10 +7,8 @@ A version is a row of Salesforce fields with ``_synced_at``, the server's instan
 
 from __future__ import annotations
 
-import contextlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -21,15 +19,13 @@ from arro3.core import RecordBatch, RecordBatchReader, Table
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
+from attribution.arrays import DECIMAL, INSTANT
 from attribution.columns import from_micros, to_micros
 from attribution.errors import StoreError
+from attribution.mirror.coverage import Coverage, telling, told
+from attribution.mirror.maintenance import compact
 
-__all__ = ["DECIMAL", "INSTANT", "Appended", "Coverage", "ObjectLog"]
-
-INSTANT: Final = pl.Datetime("us", "UTC")
-"""Type of every instant in the mirror."""
-DECIMAL: Final = pl.Decimal(38, 18)
-"""Type of every number that is no whole number: wide enough that no change of a field's scale alters it."""
+__all__ = ["Appended", "ObjectLog"]
 
 _TYPES: Final[Mapping[str, pl.DataType]] = {
     "boolean": pl.Boolean(),
@@ -44,7 +40,6 @@ _WINDOW: Final = "window"
 _DELETES: Final = "deletes"
 _MAINTENANCE: Final = "maintenance"
 _ROW_GROUP: Final = 131_072
-_COVERAGE: Final = "attribution.coverage"
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -56,56 +51,6 @@ class Appended:
     """Versions of live records."""
     deleted: int
     """Tombstones."""
-
-
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """What has been read completely up to the watermark; told by each commit, together with its rows."""
-
-    fields: tuple[str, ...]
-    where: str | None = None
-    """SOQL condition that the records meet; None: all are read."""
-    refers_to: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Per lookup: the objects that it may point to."""
-    since: Mapping[str, datetime] = field(default_factory=dict)
-    """Per field that was not read from the first commit on: ``_synced_at`` of the commit that brought it.
-    In earlier versions it is not empty but unknown."""
-    unread: tuple[str, ...] = ()
-    """Ids of records that could not be read, though the watermark is past them."""
-
-    @property
-    def lookups(self) -> dict[str, str]:
-        """Per lookup to one object only: that object."""
-        return {name: targets[0] for name, targets in self.refers_to.items() if len(targets) == 1}
-
-    def to_json(self) -> str:
-        """The coverage as a commit tells it."""
-        since = {name: at.isoformat() for name, at in self.since.items()}
-        return json.dumps(
-            {
-                "fields": self.fields,
-                "where": self.where,
-                "refers_to": dict(self.refers_to),
-                "since": since,
-                "unread": self.unread,
-            }
-        )
-
-    @classmethod
-    def from_json(cls, text: str) -> Coverage:
-        """The coverage that a commit told.
-
-        Examples
-        --------
-        >>> coverage = Coverage(("Id", "AccountId"), "Id != null", {"AccountId": ("Account",)})
-        >>> Coverage.from_json(coverage.to_json()) == coverage
-        True
-        """
-        found = json.loads(text)
-        since = {name: datetime.fromisoformat(at) for name, at in found["since"].items()}
-        refers_to = {name: tuple(targets) for name, targets in found["refers_to"].items()}
-        unread = tuple(found.get("unread", ()))
-        return cls(tuple(found["fields"]), found["where"], refers_to, since, unread)
 
 
 class ObjectLog:
@@ -176,15 +121,7 @@ class ObjectLog:
         return self._coverage
 
     def _told(self) -> Coverage | None:
-        """What the newest commit that tells says was read; none does in a log that was filled, not read."""
-        if self._table is None:
-            return None
-        # every commit of ours tells, so the first entry does but where somebody else wrote last
-        for limit in (1, None):
-            for entry in self._table.history(limit):
-                if _COVERAGE in entry:
-                    return Coverage.from_json(entry[_COVERAGE])
-        return None
+        return None if self._table is None else told(self._table)
 
     def versions(self, known_at: datetime | None = None) -> pl.LazyFrame:
         """Every version read by ``known_at``, deleted ones included, with ``_synced_at`` and ``_deleted``."""
@@ -457,10 +394,10 @@ class ObjectLog:
         transactions: list[Transaction],
         coverage: Coverage | None,
     ) -> None:
-        told = self._telling(coverage or self._told())
+        metadata = telling(coverage or self._told())
         # no retries: delta-rs would rebase our rows onto a commit whose watermark we have not seen
         properties = CommitProperties(
-            app_transactions=transactions, max_commit_retries=0, custom_metadata=told
+            app_transactions=transactions, max_commit_retries=0, custom_metadata=metadata
         )
         table = self._table
         try:
@@ -497,19 +434,10 @@ class ObjectLog:
         if isinstance(rows, pl.DataFrame) and rows.height:
             self._compact()
 
-    @staticmethod
-    def _telling(coverage: Coverage | None) -> dict[str, str] | None:
-        return None if coverage is None else {_COVERAGE: coverage.to_json()}
-
     def _compact(self) -> None:
-        """Merge small files once there are many; old files stay for whoever is reading them."""
-        if self._table is None or len(self._table.file_uris()) < self._compact_at:
-            return
-        # whoever committed in between will compact the next time
-        properties = CommitProperties(max_commit_retries=0, custom_metadata=self._telling(self._told()))
-        with contextlib.suppress(CommitFailedError):
-            self._table.optimize.compact(commit_properties=properties)
-        self.reload()
+        if self._table is not None and len(self._table.file_uris()) >= self._compact_at:
+            compact(self._table)
+            self.reload()
 
     def _instant(self, name: str) -> datetime | None:
         stored = None if self._table is None else self._table.transaction_version(name)

@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
+from attribution.arrays import INSTANT
 from attribution.errors import DataError, UsageError, known
-from attribution.mirror.log import INSTANT, Appended, ObjectLog
+from attribution.mirror.log import Appended, ObjectLog
 from attribution.settings import closest
 
 __all__ = ["append_overlaps", "read_overlaps"]

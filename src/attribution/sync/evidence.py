@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import polars as pl
 
 from attribution.derive.partners import as_spelled
 from attribution.errors import known
 from attribution.mapping import Mapping, split_path
-from attribution.mirror.log import ObjectLog
+from attribution.mirror.logs import Logs
 from attribution.readings import OVERLAPS
 
 __all__ = ["has_evidence", "strangers"]
 
 
-def has_evidence(mirror: Path, mapping: Mapping) -> bool:
+def has_evidence(logs: Logs, mapping: Mapping) -> bool:
     """Whether the mirror holds one record that may become a touchpoint of a partner.
 
     Stops at the first one; what is quick to look at comes first.
     """
-    return any(_found(mirror, mapping))
+    return any(_found(logs, mapping))
 
 
-def strangers(mirror: Path, mapping: Mapping) -> Iterator[str]:
+def strangers(logs: Logs, mapping: Mapping) -> Iterator[str]:
     """Tell of every mapped field of names how many of them are the name of no account: they count nothing."""
-    accounts = _live(mirror, "Account", "Id", "Name")
+    accounts = _live(logs, "Account", "Id", "Name")
     for touches in mapping.touchpoints:
-        log = ObjectLog(mirror, touches.object)
+        log = logs.of(touches.object)
         if not log.exists or "." in touches.partner or touches.partner in log.coverage.refers_to:
             continue
         unknown = (
-            _live(mirror, touches.object, touches.partner)
+            _live(logs, touches.object, touches.partner)
             .select(said=touches.partner, spelled=as_spelled(touches.partner))
             .filter(pl.col("said").is_not_null())
             .join(accounts.select("Id"), left_on="said", right_on="Id", how="anti")
@@ -51,27 +50,27 @@ def _once_named(accounts: pl.LazyFrame) -> pl.LazyFrame:
     return names.group_by("spelled").len().filter(pl.col("len") == 1)
 
 
-def _found(mirror: Path, mapping: Mapping) -> Iterator[bool]:
-    yield _any(_live(mirror, "Partner", "OpportunityId"), pl.col("OpportunityId").is_not_null())
+def _found(logs: Logs, mapping: Mapping) -> Iterator[bool]:
+    yield _any(_live(logs, "Partner", "OpportunityId"), pl.col("OpportunityId").is_not_null())
     for touches in mapping.touchpoints:
         name = split_path(touches.partner)[0]
-        yield _any(_live(mirror, touches.object, name), pl.col(name).is_not_null())
+        yield _any(_live(logs, touches.object, name), pl.col(name).is_not_null())
     for lookup in mapping.lookups:
         name = split_path(lookup.field)[0]
-        yield _any(_live(mirror, lookup.object, name), pl.col(name).is_not_null())
-    yield _any(_live(mirror, OVERLAPS, "Id"))
+        yield _any(_live(logs, lookup.object, name), pl.col(name).is_not_null())
+    yield _any(_live(logs, OVERLAPS, "Id"))
     for name in ("Opportunity", "Lead"):
-        yield _any(_live(mirror, name, "PartnerAccountId"), pl.col("PartnerAccountId").is_not_null())
-    users = _live(mirror, "User", "Id", "ContactId").filter(pl.col("ContactId").is_not_null()).select("Id")
-    partners = _partners(mirror, mapping).collect()
-    contacts = _live(mirror, "Contact", "Id", "AccountId").join(
+        yield _any(_live(logs, name, "PartnerAccountId"), pl.col("PartnerAccountId").is_not_null())
+    users = _live(logs, "User", "Id", "ContactId").filter(pl.col("ContactId").is_not_null()).select("Id")
+    partners = _partners(logs, mapping).collect()
+    contacts = _live(logs, "Contact", "Id", "AccountId").join(
         partners.lazy(), left_on="AccountId", right_on="partner", how="semi"
     )
     people = contacts.select("Id").collect().lazy()
     for name in ("Opportunity", "Lead"):
-        yield _any(_live(mirror, name, "CreatedById").join(users, left_on="CreatedById", right_on="Id"))
+        yield _any(_live(logs, name, "CreatedById").join(users, left_on="CreatedById", right_on="Id"))
     if not partners.is_empty():
-        funded = _live(mirror, "PartnerFundRequest", "ChannelPartnerId")
+        funded = _live(logs, "PartnerFundRequest", "ChannelPartnerId")
         yield _any(funded, pl.col("ChannelPartnerId").is_not_null())
     for name, field in (
         ("OpportunityContactRole", "ContactId"),
@@ -81,23 +80,23 @@ def _found(mirror: Path, mapping: Mapping) -> Iterator[bool]:
         ("Task", "WhoId"),
         ("TaskRelation", "RelationId"),
     ):
-        yield _any(_live(mirror, name, field).join(people, left_on=field, right_on="Id", how="semi"))
+        yield _any(_live(logs, name, field).join(people, left_on=field, right_on="Id", how="semi"))
 
 
-def _partners(mirror: Path, mapping: Mapping) -> pl.LazyFrame:
+def _partners(logs: Logs, mapping: Mapping) -> pl.LazyFrame:
     """Ids of the accounts that a flag, a type or a program makes partners."""
-    accounts = _live(mirror, "Account", "Id", "IsPartner", "Type")
+    accounts = _live(logs, "Account", "Id", "IsPartner", "Type")
     types = [each.lower() for each in mapping.partner_types]
     flagged = accounts.filter(
         pl.col("IsPartner").cast(pl.String).eq("true") | pl.col("Type").str.to_lowercase().is_in(types)
     )
-    members = _live(mirror, "ChannelProgramMember", "PartnerId")
+    members = _live(logs, "ChannelProgramMember", "PartnerId")
     return pl.concat([flagged.select(partner="Id"), members.select(partner="PartnerId")]).unique()
 
 
-def _live(mirror: Path, object: str, *names: str) -> pl.LazyFrame:
+def _live(logs: Logs, object: str, *names: str) -> pl.LazyFrame:
     """Fields of the live records of an object; null where the mirror lacks the field or the object."""
-    log = ObjectLog(mirror, object)
+    log = logs.of(object)
     held = log.fields
     missing = [pl.lit(None, pl.String).alias(name) for name in names if name not in held]
     if not log.exists:

@@ -11,9 +11,10 @@ from typing import Final
 import polars as pl
 
 from attribution import mapping as mappings
+from attribution.arrays import DECIMAL, INSTANT
 from attribution.errors import UsageError, known
 from attribution.mapping import Meaning, Named, split_path
-from attribution.mirror.log import DECIMAL, INSTANT, ObjectLog
+from attribution.mirror.log import ObjectLog
 from attribution.readings import Reading, readings
 from attribution.settings import closest, together
 from attribution.sync.source import FieldDescription, ObjectDescription, ObjectSummary, Source

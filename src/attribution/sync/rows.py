@@ -8,7 +8,7 @@ from typing import Final
 
 import polars as pl
 
-from attribution.mirror.log import DECIMAL, INSTANT
+from attribution.arrays import DECIMAL, INSTANT
 from attribution.sync.source import FieldDescription, ObjectDescription, ObjectSummary
 
 __all__ = ["Rejected", "TypedRows", "column_types", "typed"]

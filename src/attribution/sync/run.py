@@ -14,8 +14,10 @@ from typing import Any, Final, Literal
 
 import polars as pl
 
+from attribution.arrays import INSTANT
 from attribution.errors import CrmError, StoppedEarly, TransientCrmError
-from attribution.mirror.log import INSTANT, Appended, Coverage, ObjectLog
+from attribution.mirror.coverage import Coverage
+from attribution.mirror.log import Appended, ObjectLog
 from attribution.sync.planning import Plan, Planned
 from attribution.sync.rows import Rejected, column_types, typed
 from attribution.sync.source import Source

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Final, TypeVar
 import polars as pl
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from attribution.arrays import INSTANT
 from attribution.errors import AttributionError, CrmError, RefusedError, TransientCrmError
-from attribution.mirror.log import INSTANT
 from attribution.sync.budget import Budget
 from attribution.sync.bulk import JobFailed, Staging, read_in_bulk
 from attribution.sync.credentials import Connection, Environment, login_for

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 import polars as pl
 
 from attribution.errors import StoreError
-from attribution.mirror.log import Coverage, ObjectLog
+from attribution.mirror.coverage import Coverage
+from attribution.mirror.log import ObjectLog
 from attribution.readings import readings
 from attribution.testing.filled.base import Base
 from attribution.testing.filled.deals import Deals

@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-__all__ = ["DAY", "DECIMAL", "INSTANT", "INTERNAL_USERS", "PROGRAMS", "Base", "Frames", "Ints", "take"]
+from attribution.arrays import DECIMAL, INSTANT
+
+__all__ = ["DAY", "INTERNAL_USERS", "PROGRAMS", "Base", "Frames", "Ints", "take"]
 
 DAY: Final = 86_400_000_000
 """Microseconds of 24 hours."""
-INSTANT: Final = pl.Datetime("us", "UTC")
-DECIMAL: Final = pl.Decimal(38, 18)
 INTERNAL_USERS, PROGRAMS = 60, 12
 _LEVELS = ("Registered", "Silver", "Gold")
 _RATES = {"USD": "1", "EUR": "0.92", "JPY": "149.5"}

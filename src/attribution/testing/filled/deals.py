@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from attribution.testing.filled.base import DAY, DECIMAL, INTERNAL_USERS, Base, Frames, Ints, take
+from attribution.arrays import DECIMAL
+from attribution.testing.filled.base import DAY, INTERNAL_USERS, Base, Frames, Ints, take
 
 __all__ = ["Deals"]
 

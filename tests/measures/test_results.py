@@ -12,7 +12,7 @@ from attribution.columns import Party
 from attribution.errors import UsageError
 from attribution.measures.claims import influenced, sourced
 from attribution.measures.credit import attribute
-from attribution.measures.results import DENSE
+from attribution.measures.measure import DENSE
 from attribution.models import FirstTouch, Linear
 from tests.notation import instant, path
 

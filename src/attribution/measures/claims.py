@@ -17,19 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution import money
-from attribution.columns import DAY, OPEN, STRENGTHS, Flag
+from attribution.columns import DAY, OPEN, STRENGTHS, Flag, Ints
 from attribution.deals import Deals
 from attribution.measures.evidence import Bools, Codes, Sourcing, counting, decided_by_crm, sourcing
-from attribution.measures.results import (
-    Cells,
-    Ints,
-    Measure,
-    NotAdditive,
-    ParticipationTable,
-    Row,
-    Table,
-    measured,
-)
+from attribution.measures.measure import Cells, Measure, measured
+from attribution.measures.results import NotAdditive, ParticipationTable, Row, Table
 
 __all__ = [
     "STANDINGS",

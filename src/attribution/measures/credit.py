@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution import money
-from attribution.columns import NOBODY, Snapshot, TouchpointColumns
+from attribution.columns import NOBODY, Ints, Snapshot, TouchpointColumns
 from attribution.deals import Deals
 from attribution.errors import UsageError
 from attribution.measures.claims import claims
 from attribution.measures.evidence import counting
-from attribution.measures.results import Cells, Ints, Measure, Row, Table, measured
+from attribution.measures.measure import Cells, Measure, measured
+from attribution.measures.results import Row, Table
 from attribution.models.base import AttributionModel, Scores, model_name
 
 __all__ = ["ELIGIBLE", "Credit", "attribute", "playing"]

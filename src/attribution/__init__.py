@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from attribution.deals import Deal, Deals, Touchpoint
+    from attribution.deals import Deals
     from attribution.errors import (
         AttributionError,
         CrmError,
@@ -46,9 +46,10 @@ if TYPE_CHECKING:
     from attribution.policy import Policy
     from attribution.store import Store
     from attribution.sync.salesforce import Salesforce
+    from attribution.views import Deal, Touchpoint
 
 _HOMES = {
-    "attribution.deals": ("Deal", "Deals", "Touchpoint"),
+    "attribution.deals": ("Deals",),
     "attribution.errors": (
         *("AttributionError", "CrmError", "DataError", "RefusedError", "StoppedEarly", "StoreError"),
         *("TransientCrmError", "UsageError"),
@@ -68,6 +69,7 @@ _HOMES = {
     "attribution.policy": ("Policy",),
     "attribution.store": ("Store",),
     "attribution.sync.salesforce": ("Salesforce",),
+    "attribution.views": ("Deal", "Touchpoint"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -1,26 +1,19 @@
-"""Deals: opportunities and their touchpoints as of an instant, and views of one of them."""
+"""Deals: opportunities and their touchpoints as of an instant, as columns under a policy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from decimal import Decimal
-from typing import TYPE_CHECKING, TypeVar, cast
+from datetime import date, datetime
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution import money
 from attribution.columns import (
     APPROVALS,
     DAY,
     DEAL_TYPES,
-    NO_DAY,
     NOBODY,
-    OPEN,
-    OUTCOMES,
-    STRENGTHS,
     Bools,
     Flag,
     Ints,
@@ -31,15 +24,9 @@ from attribution.columns import (
 from attribution.errors import UsageError, known
 from attribution.periods import period_days
 from attribution.policy import Policy
+from attribution.views import Deal, Touchpoint, deal_at, touchpoint_at
 
-if TYPE_CHECKING:
-    import networkx
-
-__all__ = [
-    "Deal",
-    "Deals",
-    "Touchpoint",
-]
+__all__ = ["Deals"]
 
 _KEPT_POLICIES = 3
 """Policies whose results a snapshot keeps."""
@@ -47,60 +34,6 @@ _ANY_POLICY = ""
 """In place of the hash of a policy: no policy changes this."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Touchpoint:
-    """One dated act of one partner on one opportunity, with its evidence record."""
-
-    id: str
-    """``object:record id:partner id``."""
-    occurred_at: datetime
-    recorded_at: datetime
-    partner: Party
-    program: Party | None
-    tier: Party | None
-    """The partner's level in the program at that instant."""
-    kind: str
-    strength: str
-    own_account: bool
-    self_deal: bool
-    logged_late: bool
-    role: str | None
-    approval: str | None
-    """What a mapped field says of the record: ``pending``, ``approved`` or ``rejected``."""
-    approved_at: datetime | None
-    expires_at: datetime | None
-    """The last instant at which the record holds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Deal:
-    """An opportunity together with its touchpoints, as of an instant: a view of one row of ``Deals``."""
-
-    id: str
-    name: str
-    created_at: datetime
-    closed_at: datetime | None
-    outcome: str
-    closed_on: date | None
-    amount: Decimal | None
-    currency: str
-    rate_is_current: bool
-    """The amount was converted at today's rate, as no dated one covers the close date."""
-    deal_type: str
-    segments: dict[str, str | None] = field(hash=False)
-    """Values of the fields that deals can be grouped by, by name."""
-    as_of: datetime
-    touchpoints: tuple[Touchpoint, ...]
-    """The path: touchpoints in the order (occurred_at, id)."""
-
-    @property
-    def graph(self) -> networkx.DiGraph[str]:
-        """The touchpoint graph of this deal; see :func:`attribution.graph.deal_graph`."""
-        from attribution.graph import deal_graph
-
-        return deal_graph(self)
 
 
 class Deals:
@@ -435,62 +368,13 @@ class Deals:
         return at if place < len(self.selected) and self.selected[place] == at else None
 
     def _deal(self, position: int) -> Deal:
-        snapshot, columns = self.snapshot, self.snapshot.deals
-        rows = range(*(int(bound) for bound in snapshot.touchpoints.offsets[position : position + 2]))
+        rows = range(*(int(bound) for bound in self.snapshot.touchpoints.offsets[position : position + 2]))
         attached = self.attached
-        closed_on = int(columns.closed_on[position])
-        closed_at = int(columns.closed_at[position])
-        return Deal(
-            id=columns.id[position].decode(),
-            name=snapshot.names[position],
-            created_at=from_micros(int(columns.created_at[position])),
-            closed_at=None if closed_at == OPEN else from_micros(closed_at),
-            outcome=OUTCOMES[columns.outcome[position]],
-            closed_on=None if closed_on == NO_DAY else date(1970, 1, 1) + timedelta(days=closed_on),
-            amount=money.major(int(columns.amount[position]), snapshot.currency)
-            if columns.valued[position]
-            else None,
-            currency=snapshot.currency,
-            rate_is_current=bool(columns.rate_is_current[position]),
-            deal_type=DEAL_TYPES[columns.deal_type[position]],
-            segments={
-                name: None if codes[position] < 0 else values[codes[position]]
-                for (name, values), codes in zip(snapshot.segments, columns.segments, strict=True)
-            },
-            as_of=self.as_of,
-            touchpoints=tuple(self.touchpoint(row) for row in rows if attached[row]),
-        )
+        return deal_at(self.snapshot, position, [row for row in rows if attached[row]])
 
     def touchpoint(self, row: int) -> Touchpoint:
         """The touchpoint at a position of the snapshot's columns, as an object."""
-        snapshot, columns = self.snapshot, self.snapshot.touchpoints
-        partner = snapshot.partners[columns.partner[row]]
-        flags = int(columns.flags[row])
-        cold = row if columns.cold_at is None else columns.cold_at[row]
-        source, record = snapshot.objects[columns.object[cold]], columns.record[cold].decode()
-        at = int(np.searchsorted(columns.judged, row))
-        judged = at < len(columns.judged) and columns.judged[at] == row
-        approval = APPROVALS[columns.approval[at]] if judged else "none"
-        approved_at = int(columns.approved_at[at]) if judged else OPEN
-        expires_at = int(columns.expires_at[at]) if judged else OPEN
-        return Touchpoint(
-            # evidence of no CRM has the id that it was given
-            id=f"{source}:{record}:{partner.id}" if source else record,
-            occurred_at=from_micros(int(columns.occurred_at[row])),
-            recorded_at=from_micros(int(columns.recorded_at[cold])),
-            partner=partner,
-            program=None if columns.program[row] < 0 else snapshot.programs[columns.program[row]],
-            tier=None if columns.tier[row] < 0 else snapshot.tiers[columns.tier[row]],
-            kind=snapshot.kinds[columns.kind[row]],
-            strength=STRENGTHS[flags & Flag.STRENGTH],
-            own_account=bool(flags & Flag.OWN_ACCOUNT),
-            self_deal=bool(flags & Flag.SELF_DEAL),
-            logged_late=bool(flags & Flag.LOGGED_LATE),
-            role=None if columns.role[row] < 0 else snapshot.roles[columns.role[row]],
-            approval=None if approval == "none" else approval,
-            approved_at=None if approved_at == OPEN else from_micros(approved_at),
-            expires_at=None if expires_at == OPEN else from_micros(expires_at - 1),
-        )
+        return touchpoint_at(self.snapshot, row)
 
 
 def _ultimate_parents(snapshot: Snapshot) -> tuple[tuple[Party, ...], NDArray[np.int32]]:

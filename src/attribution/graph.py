@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from attribution import money
 from attribution.columns import OUTCOMES
-from attribution.deals import Deal, Deals
+from attribution.deals import Deals
+from attribution.views import Deal
 
 if TYPE_CHECKING:
     import networkx

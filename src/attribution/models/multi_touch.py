@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution.columns import NOBODY
-from attribution.deals import Deals, Touchpoint
+from attribution.deals import Deals
 from attribution.errors import UsageError, known
 from attribution.models.base import Scores
+from attribution.views import Touchpoint
 
 __all__ = ["Linear", "Position", "TimeDecay", "Weighted", "repeats"]
 
@@ -175,7 +176,7 @@ class Weighted:
     ----------
     weights
         Weight by name, such as ``{"referral": 3, "meeting": 1}``; ``"(none)"`` stands for no role or no
-        program. Or a function from :class:`~attribution.deals.Touchpoint` to its weight, which is called
+        program. Or a function from :class:`~attribution.views.Touchpoint` to its weight, which is called
         once per touchpoint: for millions, write a model of your own.
     by
         What the names are names of: ``"kind"`` (default), ``"role"`` or ``"program"`` (name or id).

@@ -378,17 +378,14 @@ class Deals:
 
 
 def _ultimate_parents(snapshot: Snapshot) -> tuple[tuple[Party, ...], NDArray[np.int32]]:
+    # nobody is above himself: both wings see to it
     known = {party.id: party for party in (*snapshot.parents, *snapshot.partners)}
     top: list[str] = []
     for party in snapshot.partners:
-        chain = {party.id: None}
-        above = party.parent_id
-        while above is not None and above not in chain:
-            chain[above] = None
-            above = known[above].parent_id if above in known else None
-        # in a circle nobody is on top: the smallest id stands for all of it
-        circle = list(chain)[list(chain).index(above) :] if above is not None else [list(chain)[-1]]
-        top.append(min(circle))
+        highest = party
+        while highest.parent_id is not None:
+            highest = known.get(highest.parent_id, Party(highest.parent_id, highest.parent_id))
+        top.append(highest.id)
     parents = tuple(known.get(name, Party(name, name)) for name in sorted(set(top)))
     code = {party.id: at for at, party in enumerate(parents)}
     return parents, np.array([code[name] for name in top], dtype=np.int32)

@@ -146,12 +146,6 @@ def test_a_partner_whose_parent_is_not_known_rolls_up_to_its_id():
     assert amounts(sourced(deals).by("parent"), "parent", "parent_id") == {("001X", "001X"): "1.00"}
 
 
-def test_parents_in_a_circle_are_one():
-    parties = (Party("ann-id", "ann", "bob-id"), Party("bob-id", "bob", "ann-id"))
-    deals = path("ann:referral@0 won@9 1.00 USD", "bob:referral@0 won@9 2.00 USD", partners=parties)
-    assert amounts(sourced(deals).by("parent"), "parent_id") == {("ann-id",): "3.00"}
-
-
 def test_by_tier_deal_type_and_segments():
     assert amounts(sourced(FAMILY).by("tier"), "tier", "tier_id") == {("Gold", "Gold-id"): "100.00"}
     table = influenced(FAMILY).by("deal_type", "Industry")

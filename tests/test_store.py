@@ -109,6 +109,7 @@ def test_the_report_is_the_documented_json(org: Org, tmp_path: Path) -> None:
         "from": None,
         "to": "2026-06-01T12:30:00Z",
         "message": None,
+        "reconciled": None,
     }
     assert partner["status"] == "unavailable"
     assert "Partner" in partner["message"]

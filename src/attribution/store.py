@@ -31,7 +31,7 @@ from attribution.readings import OVERLAPS, readings
 from attribution.settings import Settings, read_toml, together
 from attribution.sync.budget import Budget
 from attribution.sync.evidence import has_evidence, strangers
-from attribution.sync.planning import described, plan, problems
+from attribution.sync.planning import Plan, described, plan, problems
 from attribution.sync.run import Progress, SyncReport, run
 from attribution.sync.source import ObjectSummary, Source
 
@@ -247,6 +247,8 @@ class Store:
         max_api_calls: int | None = None,
         max_quota_percent: float | None = 80.0,
         deadline: float | None = None,
+        reconcile: bool = False,
+        max_vanished_percent: float = 10.0,
     ) -> SyncReport:
         """Read what changed in the CRM since the last time.
 
@@ -274,6 +276,13 @@ class Store:
             is sent; None: all of them may be used up.
         deadline
             Seconds after which nothing more is sent or waited for; default: none.
+        reconcile
+            Whether to compare every id of every object as well, which finds what no window and no log of
+            deletions shows. What vanished without a trace becomes a tombstone only where something says
+            that it was deleted; else it is kept, as *unseen*.
+        max_vanished_percent
+            Part of the live records of an object above which nothing that vanished is touched, as that
+            looks like lost access; five records may always vanish.
 
         Raises
         ------
@@ -291,21 +300,31 @@ class Store:
             :class:`~attribution.sync.run.SyncReport`, or None if no object had been begun.
         """
         budget = Budget(max_api_calls, max_quota_percent, deadline)
+        if not 0 <= max_vanished_percent <= 100:
+            raise UsageError(
+                f"max_vanished_percent is {max_vanished_percent:g}", hint="it lies between 0 and 100"
+            )
         calls_before = source.api_calls
         with source.limited(budget):
-            return self._sync(source, mapping or self.mapping, objects, progress, log, calls_before)
+            planned = self._planned(source, mapping or self.mapping, objects, calls_before)
+            planned = replace(planned, reconciles=reconcile, max_vanished_percent=max_vanished_percent)
+            return self._sync(source, planned, mapping or self.mapping, objects, progress, log)
+
+    def _planned(
+        self, source: Source, mapping: Mapping, objects: Sequence[str] | None, calls_before: int
+    ) -> Plan:
+        self._folder.check_organization(source.organization_id)
+        return plan(source, mapping, only=objects, calls_before=calls_before)
 
     def _sync(
         self,
         source: Source,
+        planned: Plan,
         mapping: Mapping,
         objects: Sequence[str] | None,
         progress: Callable[[Progress], object] | None,
         log: Callable[[abc.Mapping[str, Any]], object] | None,
-        calls_before: int,
     ) -> SyncReport:
-        self._folder.check_organization(source.organization_id)
-        planned = plan(source, mapping, only=objects, calls_before=calls_before)
         with self._folder.lock():
             unavailable = {*self.unavailable, *planned.unavailable} - set(planned.readable)
             self.claim(source.organization_id, unavailable=unavailable)

@@ -38,6 +38,14 @@ def sync(
     deadline: Annotated[
         float | None, typer.Option(help="Stop after so many seconds.", show_default=False)
     ] = None,
+    reconcile: Annotated[
+        bool,
+        typer.Option("--reconcile", help="Compare every id as well: finds whatever was missed or vanished."),
+    ] = False,
+    max_vanished_percent: Annotated[
+        float,
+        typer.Option(help="With --reconcile: touch nothing where more of an object's records have vanished."),
+    ] = 10.0,
     log_format: Annotated[
         Literal["text", "json"], typer.Option(help="json: a line on stderr per object, and one at the end.")
     ] = "text",
@@ -63,6 +71,8 @@ def sync(
                 max_api_calls=max_api_calls,
                 max_quota_percent=max_quota_percent,
                 deadline=deadline,
+                reconcile=reconcile,
+                max_vanished_percent=max_vanished_percent,
             )
     except StoppedEarly as stopped:
         if stopped.report is None:

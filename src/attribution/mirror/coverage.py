@@ -29,6 +29,8 @@ class Coverage:
     In earlier versions it is not empty but unknown."""
     unread: tuple[str, ...] = ()
     """Ids of records that could not be read, though the watermark is past them."""
+    unseen: tuple[str, ...] = ()
+    """Ids of records that the CRM no longer shows, though nothing says that they were deleted: they stay."""
 
     @property
     def lookups(self) -> dict[str, str]:
@@ -45,6 +47,7 @@ class Coverage:
                 "refers_to": dict(self.refers_to),
                 "since": since,
                 "unread": self.unread,
+                "unseen": self.unseen,
             }
         )
 
@@ -61,8 +64,8 @@ class Coverage:
         found = json.loads(text)
         since = {name: datetime.fromisoformat(at) for name, at in found["since"].items()}
         refers_to = {name: tuple(targets) for name, targets in found["refers_to"].items()}
-        unread = tuple(found.get("unread", ()))
-        return cls(tuple(found["fields"]), found["where"], refers_to, since, unread)
+        unread, unseen = (tuple(found.get(name, ())) for name in ("unread", "unseen"))
+        return cls(tuple(found["fields"]), found["where"], refers_to, since, unread, unseen)
 
 
 def telling(coverage: Coverage | None) -> dict[str, str] | None:

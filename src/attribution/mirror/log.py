@@ -230,6 +230,8 @@ class ObjectLog:
         stamp = self._stamp(synced_at)
         if coverage is not None:
             coverage = self._growing(coverage, rows.columns, stamp)
+            seen = {*rows["Id"], *changed["Id"]} if coverage.unseen else set()
+            coverage = replace(coverage, unseen=tuple(each for each in coverage.unseen if each not in seen))
         changed = changed.with_columns(pl.lit(stamp, INSTANT).alias("_synced_at"))
         self._commit(changed, transactions, coverage)
         deleted = int(changed["_deleted"].sum())

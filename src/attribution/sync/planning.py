@@ -81,6 +81,10 @@ class Plan:
     """Per object: what will be read."""
     unavailable: Mapping[str, str]
     """Per optional object that cannot be read: why."""
+    reconciles: bool = False
+    """Whether every id is compared, of every object."""
+    max_vanished_percent: float = 10.0
+    """Part of the live records of an object above which nothing that vanished is touched."""
 
 
 def plan(

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -19,6 +19,7 @@ from attribution.errors import CrmError, StoppedEarly, TransientCrmError
 from attribution.mirror.coverage import Coverage
 from attribution.mirror.log import Appended, ObjectLog
 from attribution.sync.planning import Plan, Planned
+from attribution.sync.reconciliation import Reconciliation, reconcile, take_back
 from attribution.sync.rows import Rejected, column_types, typed
 from attribution.sync.source import Source
 from attribution.sync.watermark import Window, bound_from_clock, deletion_span, next_window, probe_span
@@ -29,6 +30,8 @@ Status = Literal["ok", "unavailable", "failed", "stopped"]
 _ID: Final = re.compile(r"[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?")
 _IDS_ASKED: Final = 200
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
+_COMPARED_EVERY: Final = timedelta(days=1)
+"""How often every id is compared where Salesforce does not tell what was purged."""
 _DELETION: Final = {"Id": pl.String(), "deleted_at": INSTANT}
 
 
@@ -64,6 +67,8 @@ class ObjectReport:
     seconds: float = 0.0
     message: str | None = None
     """Why the object is unavailable, failed, or was not read to its end."""
+    reconciled: Reconciliation | None = None
+    """What comparing every id came to; None if that was not done."""
 
     def to_dict(self) -> dict[str, Any]:
         """The object in the JSON of a sync."""
@@ -78,11 +83,15 @@ class ObjectReport:
             "from": _iso(self.from_),
             "to": _iso(self.to),
             "message": self.message,
+            "reconciled": None if self.reconciled is None else self.reconciled.to_dict(),
         }
 
     def to_log(self) -> dict[str, Any]:
         """The object in a log: as in the JSON of a sync, with the seconds that it took."""
-        return self.to_dict() | {"seconds": round(self.seconds, 3)}
+        document = self.to_dict() | {"seconds": round(self.seconds, 3)}
+        if self.reconciled is not None:
+            document["reconciled"] = self.reconciled.to_dict() | {"unseen": len(self.reconciled.unseen)}
+        return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +161,7 @@ class SyncReport:
             row(r.object, r.status, r.read, r.written, r.deleted, r.rejected, _iso(r.to) or "-")
             for r in self.objects
         ]
+        lines += [f"{r.object}: {r.reconciled}" for r in self.objects if r.reconciled is not None]
         lines += [f"rejected {r.object} {r.id or '(no id)'}: {r.reason}" for r in self.rejected[:20]]
         if len(self.rejected) > 20:
             lines.append(f"... and {len(self.rejected) - 20} more rejected")
@@ -267,6 +277,9 @@ class _ObjectRun:
         self.read = self.written = self.deleted = 0
         self.rejected: list[Rejected] = []
         self.warnings: list[str] = []
+        self.purged_until: datetime | None = None
+        """Up to which instant purges are known once every id is compared; None if their log has no gap."""
+        self.reconciled: Reconciliation | None = None
 
     def run(self) -> ObjectReport:
         name, log = self.description.name, self.log
@@ -284,6 +297,8 @@ class _ObjectRun:
                 window = next_window(log.watermark, bound)
         if window is not None:
             self._read_window(window)
+        if first is None or first.since is not None:
+            self._reconcile()
         self.rejected = list(dict.fromkeys(self.rejected))
         return ObjectReport(
             name,
@@ -294,7 +309,30 @@ class _ObjectRun:
             rejected=len(self.rejected),
             from_=log.watermark if first is None else first.since,
             to=log.watermark,
+            reconciled=self.reconciled,
         )
+
+    def _reconcile(self) -> None:
+        """Find what no window shows: undeletions, and with every id compared whatever else was missed."""
+        source, staging, percent = self.source, self.staging / "ids", self.plan.max_vanished_percent
+        self._add(take_back(source, self.plan, self.planned, self.log, staging, self._tell))
+        if not self.plan.reconciles and self.purged_until is None:
+            return
+        done = reconcile(
+            source,
+            self.plan,
+            self.planned,
+            self.log,
+            staging,
+            self._tell,
+            most_percent=percent,
+            deletes_watermark=self.purged_until,
+        )
+        self._committed(done.appended)
+        self.read += done.read
+        self.rejected += done.rejected
+        self.warnings += done.warnings
+        self.reconciled = done.told
 
     def _begun(self, window: Window) -> Window | None:
         begun = self.source.begun(
@@ -357,6 +395,7 @@ class _ObjectRun:
             self.planned.reading.where,
             {name: targets for name, targets in refers_to.items() if targets},
             unread=self._unread(),
+            unseen=self.log.coverage.unseen,
         )
 
     def _unread(self, *, asked: bool = False) -> tuple[str, ...]:
@@ -468,17 +507,22 @@ class _ObjectRun:
         except TransientCrmError:
             raise
         except CrmError as error:
-            # the log of deleted records may not reach back far enough, and never will again
+            # the log of deleted records may not reach back far enough, or be none of this user's business
             self.warnings.append(
-                f"{name}: Salesforce does not tell what was purged since {_iso(before)} ({error}); "
-                "records purged then still count here: sync into a new store to be sure"
+                f"{name}: Salesforce does not tell what was purged since {_iso(before)} ({error}): "
+                "every id is compared instead, once a day"
             )
+            if window.until - before >= _COMPARED_EVERY:
+                self.purged_until = window.until
             return None, None
         if span.has_gap or (found.available_since is not None and found.available_since > before):
             self.warnings.append(
-                f"{name}: Salesforce no longer tells everything that was purged since {before:%Y-%m-%d}; "
-                "records purged then still count here: sync into a new store to be sure"
+                f"{name}: Salesforce no longer tells everything that was purged since {before:%Y-%m-%d}: "
+                "every id is compared instead"
             )
+            # known only once that is done: a sync that is killed before finds the gap again
+            self.purged_until = found.covered_until
+            return self._without_undeleted(found.rows, rows), None
         covered_until = found.covered_until if found.covered_until > before else None
         return self._without_undeleted(found.rows, rows), covered_until
 

@@ -18,6 +18,7 @@ from attribution.errors import AttributionError, CrmError, RefusedError, Transie
 from attribution.sync.budget import Budget
 from attribution.sync.bulk import JobFailed, Staging, read_in_bulk
 from attribution.sync.credentials import Connection, Environment, login_for
+from attribution.sync.inquiries import Inquiries
 from attribution.sync.source import Deletions, FieldDescription, ObjectDescription, ObjectSummary
 from attribution.sync.watermark import Window, halved
 from attribution.sync.wire import Garbled, Kind, Wire, kind_of, read_json
@@ -58,6 +59,7 @@ class _Choice(_Document):
 class _Child(_Document):
     object: Annotated[str, Field(alias="childSObject")]
     field: str
+    cascades: Annotated[bool, Field(alias="cascadeDelete")] = False
 
 
 class _Field(_Document):
@@ -98,7 +100,7 @@ class _DeletedRecords(_Document):
     until: Annotated[AwareDatetime | None, Field(alias="latestDateCovered")] = None
 
 
-class Salesforce:
+class Salesforce(Inquiries):
     """A connection to a Salesforce organization, read-only.
 
     Nothing is sent before it is first needed. Give an instance and a token, or one of the logins; each
@@ -275,7 +277,8 @@ class Salesforce:
         found = self._get(_Object, f"{self._base}/sobjects/{object}/describe")
         fields = {field.name: _field(field) for field in found.fields}
         children = tuple((child.object, child.field) for child in found.children or ())
-        return ObjectDescription(found.name, fields, found.replicateable, children)
+        owned = frozenset((child.object, child.field) for child in found.children or () if child.cascades)
+        return ObjectDescription(found.name, fields, found.replicateable, children, owned)
 
     def count(
         self,

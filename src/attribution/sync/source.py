@@ -14,7 +14,7 @@ import polars as pl
 from attribution.sync.budget import Budget
 from attribution.sync.watermark import Window
 
-__all__ = ["Deletions", "FieldDescription", "ObjectDescription", "ObjectSummary", "Source"]
+__all__ = ["Deletions", "FieldDescription", "ObjectDescription", "ObjectSummary", "Source", "Visibility"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ class ObjectDescription:
     """Whether the CRM tells until when it is safe to read, and which records are gone."""
     children: tuple[tuple[str, str], ...] = ()
     """Object and field of every lookup that points here."""
+    owned: frozenset[tuple[str, str]] = frozenset()
+    """Those of them whose records are deleted together with the record they point to."""
 
     @property
     def cursor(self) -> str | None:
@@ -82,6 +84,28 @@ class Deletions:
     """Up to which instant the list is complete."""
     available_since: datetime | None
     """From which instant on the log is kept; anything older is gone from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visibility:
+    """Of which objects the connected user sees every record, whoever owns it."""
+
+    all_data: bool | None
+    """View All Data; None: Salesforce does not tell."""
+    objects: frozenset[str] | None
+    """Objects with View All Records; None: Salesforce does not tell."""
+
+    def of(self, object: str) -> bool | None:
+        """Whether every record of an object is seen; None where that cannot be told.
+
+        Examples
+        --------
+        >>> Visibility(False, frozenset({"Account"})).of("Account"), Visibility(None, None).of("Account")
+        (True, None)
+        """
+        if self.all_data or (self.objects is not None and object in self.objects):
+            return True
+        return None if self.all_data is None or self.objects is None else False
 
 
 class Source(Protocol):
@@ -172,4 +196,13 @@ class Source(Protocol):
 
     def are_live(self, object: str, ids: Sequence[str]) -> set[str]:
         """Those of the given records that exist and are not deleted."""
+        ...
+
+    def is_deleted(self, object: str, id: str) -> bool:
+        """Whether the CRM says of one record that it was deleted, rather than that it cannot be found."""
+        ...
+
+    @property
+    def visibility(self) -> Visibility:
+        """Of which objects the connected user sees every record."""
         ...

@@ -37,7 +37,7 @@ from attribution.errors import (
 )
 from attribution.sync.budget import Budget, Gate
 
-__all__ = ["Failure", "Garbled", "Grant", "Kind", "Wire", "classify", "kind_of", "usage_of"]
+__all__ = ["Failure", "Garbled", "Grant", "Kind", "Wire", "classify", "failure_of", "kind_of", "usage_of"]
 
 T = TypeVar("T")
 
@@ -208,7 +208,13 @@ def usage_of(headers: Mapping[str, str]) -> tuple[int, int] | None:
 
 def kind_of(error: AttributionError) -> Kind | None:
     """Which unsuccessful answer an error stands for, if it stands for one."""
-    return error.__cause__.kind if isinstance(error.__cause__, Failure) else None
+    failure = failure_of(error)
+    return failure.kind if failure is not None else None
+
+
+def failure_of(error: AttributionError) -> Failure | None:
+    """The unsuccessful answer that an error stands for, if it stands for one."""
+    return error.__cause__ if isinstance(error.__cause__, Failure) else None
 
 
 class _Session(requests.Session):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,11 +10,8 @@ from zoneinfo import ZoneInfo
 
 from attribution.testing.conditions import Conditions, Target, seconds_sql
 from attribution.testing.objects import COMPOUND, IDENTITY, NUMBER, TEXT, Field, SObject
-from attribution.testing.soql import (
-    Call,
-    Path,
-    Query,
-)
+from attribution.testing.records import shared_sql
+from attribution.testing.soql import Call, Path, Query
 
 __all__ = ["Column", "Plan", "compile_query"]
 
@@ -83,6 +80,7 @@ def compile_query(
     now: datetime,
     zone: ZoneInfo,
     include_deleted: bool,
+    unshared: Set[str] = frozenset(),
 ) -> Plan:
     """Turn a query into SQL.
 
@@ -92,13 +90,15 @@ def compile_query(
         The objects that the user may see, by lower-case name, without the fields hidden from them.
     now, zone
         What ``TODAY`` means.
+    unshared
+        Objects of which the user does not see every record.
 
     Raises
     ------
     SoqlError
         INVALID_TYPE, INVALID_FIELD, MALFORMED_QUERY and the like, as Salesforce answers.
     """
-    return _Compiler(query, schema, now, zone, include_deleted, 0).plan()
+    return _Compiler(query, schema, now, zone, include_deleted, 0, unshared).plan()
 
 
 class _Compiler(Conditions):
@@ -110,7 +110,9 @@ class _Compiler(Conditions):
         zone: ZoneInfo,
         include_deleted: bool,
         depth: int,
+        unshared: Set[str],
     ) -> None:
+        self.unshared = unshared
         self.query, self.schema, self.now, self.zone = query, schema, now, zone
         self.include_deleted, self.depth = include_deleted, depth
         self.alias = f"t{depth}"
@@ -158,10 +160,13 @@ class _Compiler(Conditions):
         return Plan(kind, self.object, self.alias, columns, parents, source, tail, tuple(self.parameters))
 
     def visible(self) -> list[str]:
+        shared = []
+        if self.object.name in self.unshared:
+            shared.append(shared_sql(self.object.name, f"{self.alias}.Id"))
         if self.include_deleted:
-            return []
+            return shared
         hidden = ("IsDeleted", "IsArchived")
-        return [f"{self.alias}.{name} = 0" for name in hidden if self.object.has(name)]
+        return shared + [f"{self.alias}.{name} = 0" for name in hidden if self.object.has(name)]
 
     def columns(self, *, grouped: bool) -> tuple[Column, ...]:
         columns: list[Column] = []
@@ -262,6 +267,8 @@ class _Compiler(Conditions):
             alive = (
                 "" if self.include_deleted or not parent.has("IsDeleted") else f" AND {alias}.IsDeleted = 0"
             )
+            if parent.name in self.unshared:
+                alive += f" AND {shared_sql(parent.name, f'{alias}.Id')}"
             self.joins.sql.append(
                 f' LEFT JOIN "{parent.name}" AS {alias} ON {alias}.Id = {child}."{relation.name}"{alive}'
             )
@@ -311,7 +318,7 @@ class _Compiler(Conditions):
     def ids(self, query: Query, at: int) -> str:
         """Return SQL for the ids that a sub-select finds, in a column x."""
         inner = _Compiler(
-            query, self.schema, self.now, self.zone, self.include_deleted, self.depth + 1
+            query, self.schema, self.now, self.zone, self.include_deleted, self.depth + 1, self.unshared
         ).plan()
         if inner.kind != "rows" or inner.columns[0].field.type not in IDENTITY:
             raise self.error("MALFORMED_QUERY", "semi join sub-selects return one id field", at)

@@ -344,7 +344,7 @@ _OBJECTS: dict[tuple[str, str], str] = {
     ("Organization", "00D"): f"""{_ID}, {_STAMPS}, Name* string 80, Country string 80,
         FiscalYearStartMonth int, UsesStartDateAsFiscalYearName* boolean, TimeZoneSidKey picklist 40,
         DefaultLocaleSidKey picklist 40, LanguageLocaleKey picklist 40, OrganizationType picklist 40,
-        IsSandbox* boolean, InstanceName string 5, NamespacePrefix string 15""",
+        IsSandbox* boolean, InstanceName string 5, NamespacePrefix string 15, TrialExpirationDate datetime""",
     ("RecordType", "012"): f"""{_ID}, {_STAMPS}, Name* string 80, DeveloperName* string 80,
         SobjectType* picklist 40, IsActive* boolean, Description string 255""",
     ("Event", "00U"): f"""{_SYSTEM}, {_ACTIVITY}, RecurrenceActivityId > Event, Location string 255,
@@ -366,6 +366,11 @@ _OBJECTS: dict[tuple[str, str], str] = {
         "0RT",
     ): f"""{_SYSTEM}, TaskId* >> Task, RelationId > Contact|Lead|Account, IsWhat* boolean,
         AccountId > Account""",
+    ("UserPermissionAccess", "0UA"): f"{_ID}, PermissionsViewAllData* boolean",
+    ("ObjectPermissions", "110"): f"""{_ID}, {_STAMPS}, ParentId* > PermissionSet, SobjectType* picklist 40,
+        PermissionsRead* boolean, PermissionsViewAllRecords* boolean""",
+    ("PermissionSetAssignment", "0Pa"): f"""{_ID}, AssigneeId* > User, PermissionSetId* > PermissionSet,
+        SystemModstamp* datetime""",
     ("Campaign", "701"): f"""{_SYSTEM}, Name* string 80, ParentId > Campaign, Type picklist 255,
         Status picklist 255, StartDate date, EndDate date, IsActive* boolean, BudgetedCost currency 18.0,
         ActualCost currency 18.0, Description textarea 32000 -, OwnerId* > User, RecordTypeId > RecordType""",
@@ -399,6 +404,7 @@ _PARTNER_FIELDS = {
     "User": "IsPortalEnabled* boolean",
 }
 _NO_CURRENCY = """
+    UserPermissionAccess ObjectPermissions PermissionSetAssignment
     Organization OpportunityStage RecordType EventRelation TaskRelation OpportunityFieldHistory CurrencyType
     DatedConversionRate Partner
 """
@@ -417,6 +423,9 @@ _PROPERTIES: dict[str, dict[str, Any]] = {
     "OpportunityFieldHistory": {"updateable": False},
     "Partner": {"updateable": False},
     "TaskRelation": {"replicateable": False},
+    "UserPermissionAccess": {"recycle_bin": False, "updateable": False, "replicateable": False},
+    "ObjectPermissions": {"recycle_bin": False, "replicateable": False},
+    "PermissionSetAssignment": {"recycle_bin": False, "replicateable": False},
 }
 
 

@@ -138,6 +138,7 @@ class Org(Edits):
         user |= {"LastName": "Integration", "IsActive": True, "UserType": "Standard"}
         self._as_new: set[str] = set()
         self.load({"Organization": [settings], "User": [user], "OpportunityStage": stages})
+        self.load({"UserPermissionAccess": [{"PermissionsViewAllData": True}]})
         self._as_new = {"Organization", "OpportunityStage"}
         self.login = Login(self)
 
@@ -357,6 +358,43 @@ class Org(Edits):
     def show_field(self, object: str, field: str) -> None:
         """Undo ``hide_field``."""
         self.state.show(self.state.object(object), field)
+
+    def hide_record(self, object: str, id: str) -> None:
+        """Take the user's access to a record: nothing shows it, and asked for alone it is not found.
+
+        From then on the user has no View All Data, with which every record is seen.
+        """
+        obj = self.state.object(object)
+        if self.state.records.get(obj, full_id(id) or id) is None:
+            raise UsageError(f"there is no {object} {id}")
+        self.see_all_data(granted=False)
+        self._share(obj, id, shared=False)
+
+    def show_record(self, object: str, id: str) -> None:
+        """Undo ``hide_record``; the record's stamp does not move."""
+        self._share(self.state.object(object), id, shared=True)
+
+    def _share(self, obj: SObject, id: str, *, shared: bool) -> None:
+        if self.state.records.share(obj, full_id(id) or id, shared=shared):
+            self.state.unshared.add(obj.name)
+        else:
+            self.state.unshared.discard(obj.name)
+
+    def see_all_data(self, *, granted: bool) -> None:
+        """Give the user the permission View All Data, which new orgs give, or take it."""
+        (access,) = self.rows("UserPermissionAccess")
+        self.update("UserPermissionAccess", access["Id"], PermissionsViewAllData=granted)
+
+    def see_all_records(self, object: str) -> None:
+        """Give the user the permission View All Records on one object."""
+        parent = full_id("0PSAb0000000001") or ""
+        given = {"SobjectType": self.state.object(object).name, "ParentId": parent}
+        self.insert(
+            "ObjectPermissions", [given | {"PermissionsRead": True, "PermissionsViewAllRecords": True}]
+        )
+        self.insert(
+            "PermissionSetAssignment", [{"AssigneeId": self.state.user_id, "PermissionSetId": parent}]
+        )
 
     def track_history(self, object: str, field: str) -> None:
         """Write a row of the object's field history whenever that field changes.

@@ -44,7 +44,12 @@ def compiled(org: Org, soql: str, *, include_deleted: bool) -> Plan:
     state = org.state
     try:
         return compile_query(
-            parse(soql), state.visible, now=state.now, zone=state.zone, include_deleted=include_deleted
+            parse(soql),
+            state.visible,
+            now=state.now,
+            zone=state.zone,
+            include_deleted=include_deleted,
+            unshared=state.unshared,
         )
     except SoqlError as error:
         raise ApiError(400, error.code, error.message) from error

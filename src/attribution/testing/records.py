@@ -23,7 +23,18 @@ from typing import Any
 from attribution.errors import UsageError
 from attribution.testing.objects import COMPOUND, IDENTITY, Field, SObject
 
-__all__ = ["Records", "Row", "Unit", "day_text", "decode", "encode", "full_id", "milliseconds", "to_instant"]
+__all__ = [
+    "Records",
+    "Row",
+    "Unit",
+    "day_text",
+    "decode",
+    "encode",
+    "full_id",
+    "milliseconds",
+    "shared_sql",
+    "to_instant",
+]
 
 Row = dict[str, Any]
 """An encoded row: canonical field name -> SQLite value."""
@@ -159,6 +170,7 @@ class Records:
             " (object TEXT, id TEXT, deleted_at INTEGER, root TEXT, PRIMARY KEY (object, id))"
         )
         self._writer.execute("CREATE INDEX _roots ON _deleted (root)")
+        self._writer.execute("CREATE TABLE _unshared (object TEXT, id TEXT, PRIMARY KEY (object, id))")
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None, timeout=60)
@@ -219,6 +231,16 @@ class Records:
         """Add the column of a new field, null in every row."""
         with self.writing() as connection:
             connection.execute(f'ALTER TABLE "{obj.name}" ADD COLUMN {self._column(field)}')
+
+    def share(self, obj: SObject, identity: str, *, shared: bool) -> bool:
+        """Note whether the user of the API sees a record; return whether one of the object is not seen."""
+        sql = "DELETE FROM _unshared WHERE object = ? AND id = ?"
+        with self.writing() as connection:
+            connection.execute(
+                sql if shared else "INSERT OR IGNORE INTO _unshared VALUES (?, ?)", (obj.name, identity)
+            )
+            left = connection.execute("SELECT 1 FROM _unshared WHERE object = ? LIMIT 1", (obj.name,))
+            return left.fetchone() is not None
 
     def drop(self, obj: SObject) -> None:
         """Remove the table of an object."""
@@ -360,6 +382,11 @@ class Unit:
                 connection.execute("DELETE FROM _deleted WHERE object = ? AND id = ?", (name, identity))
                 if entry is not None:
                     connection.execute("INSERT INTO _deleted VALUES (?, ?, ?, ?)", (name, identity, *entry))
+
+
+def shared_sql(name: str, sql: str) -> str:
+    """Return SQL that is true of the records that the user of the API sees; ``sql`` is their id."""
+    return f"{sql} NOT IN (SELECT id FROM _unshared WHERE object = '{name}')"
 
 
 def _close(connections: list[sqlite3.Connection], folder: str) -> None:

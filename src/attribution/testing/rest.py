@@ -16,7 +16,7 @@ from attribution.errors import UsageError
 from attribution.testing.messages import ApiError, Request, Response, as_json, not_found, timestamp
 from attribution.testing.objects import SObject
 from attribution.testing.queries import Queries, compiled
-from attribution.testing.records import full_id, milliseconds, to_instant
+from attribution.testing.records import full_id, milliseconds, shared_sql, to_instant
 
 if TYPE_CHECKING:
     from attribution.testing.org import Org
@@ -98,7 +98,9 @@ class Rest:
 
     def _resources(self, request: Request, version: str) -> Response:
         names = ("sobjects", "query", "queryAll", "limits", "jobs")
-        return as_json({name: f"/services/data/{version}/{name}" for name in names})
+        resources = {name: f"/services/data/{version}/{name}" for name in names}
+        identity = f"https://login.salesforce.com/id/{self._org.id}/{self._org.state.user_id}"
+        return as_json(resources | {"identity": identity})
 
     def _describe_global(self, request: Request, version: str) -> Response:
         objects = [obj.summary(version) for _, obj in sorted(self._org.state.visible.items())]
@@ -162,6 +164,8 @@ class Rest:
         obj, start, end = self._window(request, name, 30)
         covered = self._covered(end)
         alive = " AND IsDeleted = 0" if obj.has("IsDeleted") else ""
+        if obj.name in self._org.state.unshared:
+            alive += f" AND {shared_sql(obj.name, 'Id')}"
         with self._org.state.records.reading() as connection:
             found = connection.execute(
                 f'SELECT Id FROM "{obj.name}" WHERE {obj.cursor} >= ? AND {obj.cursor} < ?{alive}',

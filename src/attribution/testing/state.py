@@ -70,6 +70,8 @@ class State:
     writes_history: bool = True
     schema: dict[str, SObject] = field(default_factory=dict)
     hidden: set[tuple[str, str]] = field(default_factory=set)
+    unshared: set[str] = field(default_factory=set)
+    """Objects of which some record is not shared with the user of the API."""
     tracked: dict[str, set[str]] = field(default_factory=dict)
     open: list[Unit] = field(default_factory=list)
     changed: dict[str, datetime] = field(default_factory=dict)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 
 import pytest
+import requests
 
-from attribution.sync.wire import Grant, Kind, classify, usage_of
+from attribution.sync.wire import Garbled, Grant, Kind, classify, read_json, usage_of
 
 
 def rest(code: str, message: str = "") -> bytes:
@@ -62,6 +64,7 @@ SOAP_FAULT = b"""<?xml version="1.0"?><soapenv:Envelope><soapenv:Body><soapenv:F
         (502, b"[]", Kind.TRANSIENT),
         (503, b"", Kind.TRANSIENT),
         (504, b'"x"', Kind.TRANSIENT),
+        (503, b"[" * 100_000, Kind.TRANSIENT),
         (300, b'["/services/data/v23.0/sobjects/Whizbang/foo"]', Kind.FATAL),
         (400, rest("MALFORMED_QUERY"), Kind.FATAL),
         (414, b"", Kind.FATAL),
@@ -85,6 +88,7 @@ def test_a_success_is_no_failure() -> None:
         ({"Retry-After": "7"}, 7.0),
         ({"retry-after": " 7 "}, 7.0),
         ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "\N{SUPERSCRIPT TWO}"}, None),
         ({"Retry-After": "Mon, 01 Jun 2026 12:00:30 GMT", "Date": "Mon, 01 Jun 2026 12:00:00 GMT"}, 30.0),
         ({"Retry-After": "Mon, 01 Jun 2026 12:00:30 GMT", "Date": "Mon, 01 Jun 2026 12:01:00 GMT"}, 0.0),
         ({"Retry-After": "Mon, 01 Jun 2026 12:00:30 GMT"}, None),
@@ -94,6 +98,14 @@ def test_how_long_the_server_asks_to_wait(headers: Mapping[str, str], seconds: f
     failure = classify(503, headers, b"")
     assert failure is not None
     assert failure.retry_after == seconds
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"done": tr', b"[" * 100_000])
+def test_what_is_no_json_is_garbled(body: bytes) -> None:
+    response = requests.Response()
+    response.raw = io.BytesIO(body)
+    with pytest.raises(Garbled):
+        read_json(response)
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def _error_in(body: bytes) -> tuple[str, str]:
     """Salesforce's own code and message: a list, an OAuth object, a Bulk object or a SOAP fault."""
     try:
         found = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         fault = {name: value.decode("utf-8", "replace") for name, value in _FAULT.findall(body)}
         return fault.get(b"exceptionCode", "").rpartition(":")[2], fault.get(b"exceptionMessage", "")
     if isinstance(found, list) and found:
@@ -181,7 +181,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("Retry-After")
     if value is None:
         return None
-    if value.strip().isdigit():
+    if value.strip().isdecimal():
         return float(value)
     until, now = _http_date(value), _http_date(headers.get("Date"))
     return max(0.0, (until - now).total_seconds()) if until and now else None
@@ -470,5 +470,6 @@ def read_json(response: requests.Response) -> Any:
     """The document of an answer, with numbers as text."""
     try:
         return json.loads(response.content, parse_float=str, parse_int=str, parse_constant=str)
-    except ValueError:
+    except (ValueError, RecursionError):
+        # brackets in brackets without end exhaust the parser's stack
         raise Garbled("no JSON") from None

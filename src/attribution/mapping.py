@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from functools import cache
+from typing import Annotated, ClassVar, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
@@ -89,7 +90,9 @@ class DealTypeRule(Settings):
     """Which field tells the deal type, and how its values are read before the built-in words."""
 
     field: FieldPath = "Type"
+    """Field of Opportunity that tells the deal type."""
     values: dict[str, DealType] = Field(default_factory=dict)
+    """What its values mean: new, expansion, renewal or unclassified; the built-in words tell the others."""
 
     def type_of(self, value: str | None) -> DealType:
         """Deal type that a value of the field means: by ``values``, else by the words in it.
@@ -116,13 +119,16 @@ class OpportunityRules(Settings):
     """Which opportunities are deals."""
 
     exclude: tuple[Filter, ...] = ()
+    """Opportunities that meet one of these conditions are no deals; op is =, !=, in, contains or is_null."""
 
 
 class Lookup(Settings):
     """A field of a standard object that names a partner account."""
 
     object: Literal["Opportunity", "Lead", "Campaign"]
+    """Opportunity, Lead or Campaign."""
     field: FieldPath
+    """Field with the partner's account."""
     kind: Literal["sourced_by", "role", "referral", "campaign_response"] | None = None
     """What the field means; the object decides it but for opportunities: ``sourced_by`` or ``role``."""
 
@@ -209,6 +215,12 @@ class Touches(Settings):
         return self
 
 
+@cache
+def _zones() -> set[str]:
+    # the library looks through its folders each time
+    return available_timezones()
+
+
 class Mapping(Settings):
     """Which objects and fields mean what in this org; the defaults suit standard objects.
 
@@ -218,6 +230,8 @@ class Mapping(Settings):
     >>> Mapping(amount_field="ACV__c").hash == Mapping().hash
     False
     """
+
+    section: ClassVar[str] = "mapping"
 
     amount_field: str = Field(default="Amount", pattern=r"^[A-Za-z]\w*$")
     """Field of Opportunity that holds the deal's amount."""
@@ -238,12 +252,14 @@ class Mapping(Settings):
     segments: tuple[FieldPath, ...] = ()
     """Fields of Opportunity that deals can be grouped and selected by."""
     lookups: tuple[Lookup, ...] = ()
+    """Fields of standard objects that name a partner account."""
     touchpoints: tuple[Touches, ...] = ()
+    """Objects whose records are touchpoints: deal registrations, junction objects, overlaps."""
 
     @field_validator("time_zone")
     @classmethod
     def _zone_exists(cls, name: str | None) -> str | None:
-        if name is not None and name not in available_timezones():
+        if name is not None and name not in _zones():
             raise ValueError(f"there is no time zone {name!r}; names look like 'America/New_York'")
         return name
 
@@ -272,9 +288,9 @@ class Mapping(Settings):
         >>> [(each.path, each.meaning) for each in Mapping(segments=("Industry__c",)).named()]
         [('Industry__c', 'value')]
         """
-        if "amount_field" in self.model_fields_set:
+        if self.amount_field != "Amount":
             yield Named(("amount_field",), "Opportunity", self.amount_field, "amount")
-        if "field" in self.deal_type.model_fields_set:
+        if self.deal_type.field != "Type":
             yield Named(("deal_type", "field"), "Opportunity", self.deal_type.field, "text")
         for position, condition in enumerate(self.opportunity.exclude):
             place = ("opportunity", "exclude", position, "field")

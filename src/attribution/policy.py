@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from attribution.settings import Settings
+from attribution.commented import spelled
+from attribution.errors import UsageError
+from attribution.settings import Settings, closest
 
 __all__ = ["Policy"]
 
@@ -27,6 +30,8 @@ class Policy(Settings):
     >>> Policy(influence_window_days=180).hash == Policy().hash
     False
     """
+
+    section: ClassVar[str] = "policy"
 
     influence_window_days: Days = 365
     """A touchpoint counts if it lies at most this long before the close (open deals: before as_of)."""
@@ -50,3 +55,46 @@ class Policy(Settings):
     """What voids sourcing evidence of ranks 2 to 4: another new deal of the account was open already."""
     partner_team: tuple[str, ...] = ()
     """User ids whose presence in a meeting does not approve a partner's influence on its own."""
+
+    def varied(self, **values: Iterable[Any]) -> dict[str, Policy]:
+        """Policies that differ from this one in one setting each, by name; for :func:`attribution.what_if`.
+
+        Raises
+        ------
+        UsageError
+            For a setting that does not exist, or a value that does not suit it.
+
+        Examples
+        --------
+        >>> list(Policy().varied(influence_window_days=[90, 365], late_days=[0]))
+        ['influence_window_days = 90', 'influence_window_days = 365', 'late_days = 0']
+        """
+        varied = {}
+        for name, given in values.items():
+            if name not in type(self).model_fields:
+                raise UsageError(
+                    f"a policy has no setting {name!r}",
+                    hint=f"known settings: {closest(name, type(self).model_fields, 40)}",
+                )
+            for value in given:
+                try:
+                    policy = self.model_validate({**self.model_dump(), name: value})
+                except ValidationError as error:
+                    fault = error.errors(include_url=False)[0]["msg"]
+                    raise UsageError(f"{name} = {value!r}: {fault}") from None
+                varied[f"{name} = {spelled(getattr(policy, name))}"] = policy
+        return varied
+
+    def differences(self, other: Policy) -> dict[str, tuple[Any, Any]]:
+        """Settings in which another policy differs, each with the value here and there.
+
+        Examples
+        --------
+        >>> Policy().differences(Policy(late_days=3))
+        {'late_days': (7, 3)}
+        """
+        return {
+            name: (getattr(self, name), getattr(other, name))
+            for name in type(self).model_fields
+            if getattr(self, name) != getattr(other, name)
+        }

@@ -11,10 +11,11 @@ import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self, get_args
+from typing import Any, ClassVar, Final, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
+from attribution.commented import commented
 from attribution.errors import UsageError, known
 
 __all__ = ["Place", "Settings", "TomlFile", "closest", "read_toml", "together"]
@@ -90,7 +91,9 @@ class _Origin:
 class Settings(BaseModel):
     """A frozen, validated, hashed set of settings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    section: ClassVar[str] = ""
+    """The section of a TOML file that holds them."""
     _origin: _Origin | None = PrivateAttr(default=None)
 
     @property
@@ -105,6 +108,51 @@ class Settings(BaseModel):
     def __eq__(self, other: object) -> bool:
         # where settings were read from does not make them different
         return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Self:
+        """Read the settings from their section of a TOML file; what it leaves out is at its default.
+
+        Raises
+        ------
+        UsageError
+            If the file cannot be read or lacks the section, if a key is unknown or a value does not suit;
+            names file, line and key, and what was wrong.
+        """
+        file = read_toml(Path(path))
+        settings = cls.from_file(file, cls.section)
+        if cls.section not in file.tables:
+            # whoever names a file means to use what it says
+            raise UsageError(
+                f"{path} has no section [{cls.section}]", hint=f"write [{cls.section}] above its settings"
+            )
+        return settings
+
+    def to_toml(self, path: str | Path | None = None) -> str:
+        """The settings as a section of a TOML file, also written to ``path`` if given.
+
+        Every setting is there, with its meaning and its default as a comment. Read back, the section gives
+        equal settings, with an equal hash.
+
+        Examples
+        --------
+        >>> from attribution import Policy
+        >>> print(Policy(late_days=3).to_toml())
+        [policy]
+        <BLANKLINE>
+        # A touchpoint counts if it lies at most this long before the close (open deals: before as_of).
+        # Default: 365
+        influence_window_days = 365
+        <BLANKLINE>
+        # On a closed deal some counting touchpoint must lie at least this long before the close.
+        # Default: 7
+        late_days = 3
+        ...
+        """
+        text = commented(self, self.section)
+        if path is not None:
+            Path(path).write_text(text, encoding="utf-8")
+        return text
 
     @classmethod
     def from_file(cls, file: TomlFile, section: str) -> Self:

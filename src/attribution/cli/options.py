@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
 import typer
@@ -14,7 +14,6 @@ from attribution.errors import UsageError
 if TYPE_CHECKING:
     from attribution.mapping import Mapping
     from attribution.policy import Policy
-    from attribution.settings import Settings
     from attribution.store import Store
 
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     "read_policy",
 ]
 
-S = TypeVar("S", bound="Settings")
 StorePath = Annotated[
     Path | None,
     typer.Option("--store", envvar="ATTRIBUTION_STORE", help="Folder of the store.", show_default=False),
@@ -59,25 +57,14 @@ def read_mapping(path: Path | None) -> Mapping | None:
     """The ``[mapping]`` of a file; None where no file was named."""
     from attribution.mapping import Mapping
 
-    return None if path is None else _read(path, "mapping", Mapping)
+    return None if path is None else Mapping.from_toml(path)
 
 
 def read_policy(path: Path | None) -> Policy | None:
     """The ``[policy]`` of a file; None where no file was named."""
     from attribution.policy import Policy
 
-    return None if path is None else _read(path, "policy", Policy)
-
-
-def _read(path: Path, section: str, kind: type[S]) -> S:
-    from attribution.settings import read_toml
-
-    file = read_toml(path)
-    settings = kind.from_file(file, section)
-    if section not in file.tables:
-        # whoever names a file means to use what it says
-        raise UsageError(f"{path} has no section [{section}]", hint=f"write [{section}] above its settings")
-    return settings
+    return None if path is None else Policy.from_toml(path)
 
 
 def instant(text: str, option: str, zone: str) -> datetime:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from attribution.measures.credit import Credit, attribute
     from attribution.measures.removal import RemovalEffects, removal_effects
     from attribution.measures.results import Table
+    from attribution.measures.sensitivity import WhatIf, what_if
     from attribution.models import (
         AttributionModel,
         FirstTouch,
@@ -62,6 +63,7 @@ _HOMES = {
     "attribution.measures.credit": ("Credit", "attribute"),
     "attribution.measures.removal": ("RemovalEffects", "removal_effects"),
     "attribution.measures.results": ("Table",),
+    "attribution.measures.sensitivity": ("WhatIf", "what_if"),
     "attribution.models": (
         *("AttributionModel", "FirstTouch", "LastTouch", "Linear", "Markov"),
         *("Position", "Shapley", "TimeDecay", "Weighted"),
@@ -103,6 +105,7 @@ __all__ = [
     "TransientCrmError",
     "UsageError",
     "Weighted",
+    "WhatIf",
     "attribute",
     "compare",
     "ecosystem_graph",
@@ -110,6 +113,7 @@ __all__ = [
     "removal_effects",
     "shapley_values",
     "sourced",
+    "what_if",
 ]
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from attribution import Store
 from attribution.cli import main
-from attribution.testing import generate
+from attribution.testing import fill, generate
 
 
 @dataclass
@@ -43,3 +45,11 @@ def org(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("ATTRIBUTION_BULK_POLL_SECONDS", "0")
         yield org
     org.close()
+
+
+@pytest.fixture(scope="package")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A filled store, to be read only."""
+    store = Store(tmp_path_factory.mktemp("filled") / "acme")
+    fill(store, 60)
+    return store.path

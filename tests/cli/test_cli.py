@@ -133,15 +133,6 @@ def test_wrong_words_are_answered_with_what_exists(cli, filled, words, code, exp
     assert expected in f"{document['message']} {document['hint']}"
 
 
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory):
-    from attribution.testing import fill
-
-    store = Store(tmp_path_factory.mktemp("filled") / "acme")
-    fill(store, 60)
-    return store.path
-
-
 @pytest.mark.parametrize(
     ("options", "model"),
     [

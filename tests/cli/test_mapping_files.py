@@ -4,16 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from attribution import Store
-from attribution.testing import fill
-
-
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory):
-    store = Store(tmp_path_factory.mktemp("filled") / "acme")
-    fill(store, 10)
-    return store.path
-
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),

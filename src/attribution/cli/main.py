@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from attribution.cli import crm, demo, reports
+from attribution.cli import checks, crm, demo, reports
 from attribution.errors import AttributionError
 
 __all__ = ["app", "main"]
@@ -31,6 +31,8 @@ app.command()(crm.overlaps)
 app.command()(reports.sourced)
 app.command()(reports.influenced)
 app.command()(reports.credit)
+app.command()(checks.what_if)
+app.command()(checks.settings)
 
 # what typer raises for any wrong call; it keeps its own copy of click and does not name this base publicly
 _WrongCall: type[Exception] = typer.BadParameter.__mro__[2]

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from attribution.deals import Deals
     from attribution.measures.results import Table
 
-__all__ = ["credit", "influenced", "sourced"]
+__all__ = ["columns", "credit", "influenced", "read_deals", "sourced", "write"]
 
 
 class Format(StrEnum):
@@ -103,10 +103,10 @@ def _claims(name: str, text: str) -> Callable[..., None]:
         from attribution.measures import claims
 
         measure = {"sourced": claims.sourced, "influenced": claims.influenced}[name]
-        deals = _deals(store, mapping, policy, as_of, known_at)
+        deals = read_deals(store, mapping, policy, as_of, known_at)
         deals = deals.where(closed=closed, partner=partner, program=program)
-        table = measure(deals, of=of).by(*_columns(by), partner=partner, program=program)
-        _write(table, Format.json if as_json else format, out)
+        table = measure(deals, of=of).by(*columns(by), partner=partner, program=program)
+        write(table, Format.json if as_json else format, out)
 
     command.__name__, command.__doc__ = name, text
     return command
@@ -165,18 +165,19 @@ def credit(
             "weight_by": weight_by,
         },
     )
-    deals = _deals(store, mapping, policy, as_of, known_at).where(
+    deals = read_deals(store, mapping, policy, as_of, known_at).where(
         closed=closed, partner=partner, program=program
     )
     measured = attribute(deals, chosen, of=of, eligible=eligible)
-    _write(
-        measured.by(*_columns(by), partner=partner, program=program), Format.json if as_json else format, out
+    write(
+        measured.by(*columns(by), partner=partner, program=program), Format.json if as_json else format, out
     )
 
 
-def _deals(
+def read_deals(
     path: Path | None, mapping: Path | None, policy: Path | None, as_of: str | None, known_at: str | None
 ) -> Deals:
+    """The deals of a store, under the settings and cut-offs that were asked for."""
     store = open_store(path)
     settings = read_mapping(mapping)
     zone = (settings or store.mapping).zone(store.zone).key
@@ -188,11 +189,13 @@ def _deals(
     )
 
 
-def _columns(by: str) -> list[str]:
+def columns(by: str) -> list[str]:
+    """Names to group by, as ``--by`` lists them."""
     return [name.strip() for name in by.split(",") if name.strip()]
 
 
-def _write(table: Table, format: Format, out: Path | None) -> None:
+def write(table: Table, format: Format, out: Path | None) -> None:
+    """Write a table to a file or to stdout."""
     match format:
         case Format.table:
             _write_text(f"{table}\n", out)

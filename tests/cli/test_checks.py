@@ -1,0 +1,49 @@
+"""Commands that hold numbers against their rules."""
+
+from __future__ import annotations
+
+import pytest
+
+from attribution import Mapping, Policy, Store, what_if
+
+
+def test_settings_print_a_file_that_says_the_same(cli, filled, tmp_path):
+    code, text, _ = cli("settings", "--store", filled)
+    assert code == 0
+    file = tmp_path / "attribution.toml"
+    file.write_text(text)
+    document = cli.json("settings", "--store", filled)
+    assert Mapping.from_toml(file).hash == document["mapping_hash"] == Store(filled).mapping.hash
+    assert Policy.from_toml(file).hash == document["policy_hash"]
+    # without a store: the defaults; and a file of one's own before a store's
+    assert cli.json("settings")["mapping_hash"] == Mapping().hash
+    Policy(late_days=3).to_toml(file)
+    assert cli.json("settings", "--store", filled, "--policy", file)["policy"]["late_days"] == 3
+
+
+def test_what_if_varies_settings_and_takes_files(cli, filled, tmp_path):
+    file = tmp_path / "strict.toml"
+    strict = Policy(late_days=60, claim_days=0)
+    strict.to_toml(file)
+    words = ("what-if", "--store", filled, "--vary", "influence_window_days=30,365", "--vary", "void_by=[]")
+    varied = Policy().varied(influence_window_days=[30, 365], void_by=[()])
+    expected = what_if(Store(filled).deals(), {**varied, str(file): strict})
+    assert cli.json(*words, "--with", file) == expected.to_dict()
+    per = expected.per("partner", "program").to_csv()
+    assert cli(*words, "--with", file, "--by", "partner,program", "--format", "csv")[1] == per
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--vary", "late_days"], "says no values"),
+        (["--vary", "late_days="], "says no values"),
+        (["--vary", "late_days=soon"], "says no values"),
+        (["--vary", "late_day=1"], "no setting 'late_day'"),
+        (["--vary", "late_days=-1"], "late_days = -1"),
+        ([], "no policy to compare"),
+    ],
+)
+def test_what_if_refuses_what_is_no_variation(cli, filled, words, message):
+    code, _, err = cli("what-if", "--store", filled, *words)
+    assert (code, message in err) == (2, True), err

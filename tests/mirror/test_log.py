@@ -17,6 +17,7 @@ from attribution.arrays import DECIMAL, INSTANT
 from attribution.errors import StoreError
 from attribution.mirror.coverage import Coverage
 from attribution.mirror.log import Appended, ObjectLog
+from attribution.mirror.pages import Pages
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TYPES: dict[str, pl.DataType] = {
@@ -235,7 +236,8 @@ def test_compaction_keeps_every_version_and_the_watermarks(tmp_path: Path) -> No
     before = log.versions().collect().sort("Id", "_synced_at")
     log.append(rows({"Id": "b"}), synced_at=hours(9), watermark=hours(9))
     again = ObjectLog(tmp_path, "Account")
-    assert again.version == 5
+    # five appends, one new column, one compaction
+    assert again.version == 6
     assert (again.watermark, again.deletes_watermark) == (hours(9), hours(4))
     assert again.versions(hours(8)).collect().sort("Id", "_synced_at").equals(before)
     assert again.current().collect().height == 6
@@ -358,26 +360,39 @@ def test_a_backfill_adds_values_and_moves_nothing_else(tmp_path: Path) -> None:
         log.backfill(pl.DataFrame({"Id": ["a"], "City": [1]}), synced_at=hours(6))
 
 
-def test_a_first_read_is_written_page_by_page(tmp_path: Path) -> None:
-    at = datetime(2026, 6, 1, tzinfo=UTC)
-    pages = [
-        pl.DataFrame({"Id": ["1", "2", "1"], "IsDeleted": [False, True, True]}),
-        pl.DataFrame({"Id": ["2", "3"], "IsDeleted": [False, None]}),
-    ]
-    types = {"Id": pl.String(), "IsDeleted": pl.Boolean()}
-    log = ObjectLog(tmp_path, "Account")
-    added = log.begin(
-        iter(pages), types, synced_at=at, watermark=at, deletes_watermark=at, coverage=Coverage(tuple(types))
+def test_a_read_of_many_pages_is_written_as_if_it_were_one(tmp_path: Path) -> None:
+    frame = rows(
+        {"Id": "a", "Rank": 1},
+        {"Id": "b", "IsDeleted": True},
+        {"Id": "a", "Rank": 2},
+        {"Id": "b"},
+        {"Id": "c", "IsDeleted": None},
+        {"Id": "a", "Rank": 3, "IsDeleted": True},
     )
-    assert (added.written, added.deleted) == (2, 1)
-    assert log.version == 0
-    assert (log.watermark, log.deletes_watermark, log.coverage.fields) == (at, at, ("Id", "IsDeleted"))
-    assert sorted(log.current().collect()["Id"]) == ["1", "3"]
-    assert log.versions().collect()["_synced_at"].to_list() == [at] * 3
-    nothing = ObjectLog(tmp_path, "User")
-    nothing.begin([], types, synced_at=at, watermark=at, deletes_watermark=None, coverage=Coverage(()))
-    assert nothing.exists
-    assert nothing.fields == types
-    late = ObjectLog(tmp_path, "User")
-    with pytest.raises(StoreError):
-        late.begin([], types, synced_at=at, watermark=at, deletes_watermark=None, coverage=Coverage(()))
+    whole, paged = ObjectLog(tmp_path / "whole", "Account"), ObjectLog(tmp_path / "paged", "Account")
+    for turn, read in enumerate([frame, frame.head(4), frame.head(5).with_columns(Rank=pl.lit(7, pl.Int64))]):
+        pages = Pages(tmp_path / "pages", TYPES)
+        for page in read.iter_slices(2):
+            pages.add(page)
+        marks = {"synced_at": hours(turn), "watermark": hours(turn), "deletes_watermark": hours(turn)}
+        gone_now = gone(("c", hours(turn)), ("unknown", hours(turn)))
+        added = whole.append(read, deletions=gone_now, **marks)
+        assert paged.append(pages, deletions=gone_now, **marks) == added
+        assert paged.version == whole.version == turn
+        order = ("Id", "_synced_at")
+        assert paged.versions().collect().sort(order).equals(whole.versions().collect().sort(order))
+    assert whole.versions().collect().height == 8
+    nothing = Pages(tmp_path / "pages", TYPES)
+    log = ObjectLog(tmp_path, "User")
+    assert log.append(nothing, synced_at=START, watermark=START) == Appended(0, 0)
+    assert log.exists
+    assert log.fields == TYPES
+
+
+def test_records_that_share_a_hash_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pl.Series, "hash", lambda ids: pl.Series([0] * ids.len(), dtype=pl.UInt64))
+    pages = Pages(tmp_path / "pages", TYPES)
+    for page in rows({"Id": "a"}, {"Id": "b"}, {"Id": "c"}, {"Id": "b", "Rank": 1}).iter_slices(2):
+        pages.add(page)
+    (batch,) = pages
+    assert batch.select("Id", "Rank").rows() == [("a", None), ("c", None), ("b", 1)]

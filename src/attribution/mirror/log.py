@@ -15,15 +15,18 @@ from typing import Final
 from urllib.parse import unquote
 
 import polars as pl
-from arro3.core import RecordBatch, RecordBatchReader, Table
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.schema import PrimitiveType
+from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from attribution.arrays import DECIMAL, INSTANT
 from attribution.columns import from_micros, to_micros
 from attribution.errors import StoreError
 from attribution.mirror.coverage import Coverage, telling, told
+from attribution.mirror.files import DataFiles
 from attribution.mirror.maintenance import compact
+from attribution.mirror.pages import Pages
 
 __all__ = ["Appended", "ObjectLog"]
 
@@ -39,7 +42,8 @@ _OWN: Final = ("_synced_at", "_deleted")
 _WINDOW: Final = "window"
 _DELETES: Final = "deletes"
 _MAINTENANCE: Final = "maintenance"
-_ROW_GROUP: Final = 131_072
+_DELETION: Final = {"Id": pl.String(), "deleted_at": INSTANT}
+_DELETIONS_AT_ONCE: Final = 100_000
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -180,7 +184,7 @@ class ObjectLog:
 
     def append(
         self,
-        rows: pl.DataFrame,
+        rows: pl.DataFrame | Pages,
         *,
         synced_at: datetime,
         watermark: datetime | None = None,
@@ -188,14 +192,15 @@ class ObjectLog:
         deletes_watermark: datetime | None = None,
         coverage: Coverage | None = None,
     ) -> Appended:
-        """Append what is new in ``rows``, and the watermarks, in one commit.
+        """Append what is new in ``rows``, and the watermarks, in one commit; the first one makes the table.
 
         Parameters
         ----------
         rows
-            Records as read, with ``Id``; ``IsDeleted`` makes a tombstone. A record equal to its newest
-            stored version is not appended. Columns that the table lacks are added to it; columns that
-            ``rows`` lacks keep their last known value.
+            Records as read, with ``Id``; ``IsDeleted`` makes a tombstone. Of a record that comes twice the
+            last one counts; one equal to its newest stored version is not appended. Columns that the table
+            lacks are added to it; columns that ``rows`` lacks keep their last known value. Of
+            :class:`~attribution.mirror.pages.Pages` no more than a batch is in memory.
         synced_at
             Server instant of the read; raised just above the newest one stored where it is not later.
         watermark
@@ -223,75 +228,16 @@ class ObjectLog:
         ]
         if coverage is not None and watermark is None:
             transactions.append(self._maintenance())
-        rows = rows.unique("Id", keep="last", maintain_order=True)
-        changed = self._changed(rows, deletions)
-        if not (changed.height or transactions or set(changed.columns) - set(self._schema())):
-            return Appended(0, 0)
         stamp = self._stamp(synced_at)
         if coverage is not None:
-            coverage = self._growing(coverage, rows.columns, stamp)
-            seen = {*rows["Id"], *changed["Id"]} if coverage.unseen else set()
-            coverage = replace(coverage, unseen=tuple(each for each in coverage.unseen if each not in seen))
-        changed = changed.with_columns(pl.lit(stamp, INSTANT).alias("_synced_at"))
-        self._commit(changed, transactions, coverage)
-        deleted = int(changed["_deleted"].sum())
-        return Appended(changed.height - deleted, deleted)
-
-    def begin(
-        self,
-        pages: Iterable[pl.DataFrame],
-        types: Mapping[str, pl.DataType],
-        *,
-        synced_at: datetime,
-        watermark: datetime,
-        deletes_watermark: datetime | None,
-        coverage: Coverage,
-    ) -> Appended:
-        """Make the table of a first read, in one commit, while no more than a page of it is in memory.
-
-        Parameters
-        ----------
-        pages
-            Records as read, each page with the columns of ``types``; of a record that comes twice the first
-            one stays.
-        types
-            Type of every column.
-        synced_at, watermark, deletes_watermark, coverage
-            As for :meth:`append`.
-
-        Raises
-        ------
-        StoreError
-            If there is a table already. Nothing is written.
-        """
-        self.check_types(types)
-        marks = ((_WINDOW, watermark), (_DELETES, deletes_watermark))
-        transactions = [Transaction(name, to_micros(at)) for name, at in marks if at is not None]
-        counts = {True: 0, False: 0}
-        seen = pl.Series("Id", [], pl.String())
-
-        def versions() -> Iterator[RecordBatch]:
-            nonlocal seen
-            for page in pages:
-                rows = page.select(list(types)).unique("Id", keep="first", maintain_order=True)
-                rows = rows.filter(~pl.col("Id").is_in(seen.implode()))
-                seen = pl.concat([seen, rows["Id"]])
-                rows = _marked(rows).with_columns(pl.lit(synced_at, INSTANT).alias("_synced_at"))
-                gone = int(rows["_deleted"].sum())
-                counts[True] += gone
-                counts[False] += rows.height - gone
-                yield from Table.from_arrow(rows.rechunk()).to_batches()
-
-        empty = _marked(pl.DataFrame(schema=dict(types))).with_columns(
-            pl.lit(None, INSTANT).alias("_synced_at")
-        )
-        reader = RecordBatchReader.from_batches(Table.from_arrow(empty).schema, versions())
-        self._commit(reader, transactions, coverage)
-        return Appended(counts[False], counts[True])
+            coverage = self._growing(coverage, list(rows.schema), stamp)
+            coverage = replace(coverage, unseen=self._still_unseen(coverage.unseen, rows, deletions))
+        versions = self._changed(_batches(rows), deletions)
+        return self._commit(versions, rows.schema, stamp, transactions, coverage)
 
     def backfill(
         self,
-        rows: pl.DataFrame,
+        rows: pl.DataFrame | Pages,
         *,
         synced_at: datetime,
         refers_to: Mapping[str, tuple[str, ...]] | None = None,
@@ -317,52 +263,57 @@ class ObjectLog:
             As :meth:`append`.
         """
         self.check_types(rows.schema)
-        names = [name for name in rows.columns if name != "Id"]
-        rows = rows.unique("Id", keep="last", maintain_order=True)
-        stored = self.newest().drop("_synced_at").collect()
-        known = [name for name in names if name in stored.columns]
-        was = stored.rename({name: f"was {name}" for name in known})
-        both = was.join(rows, on="Id", how="inner")
-        same = [pl.col(name).eq_missing(pl.col(f"was {name}") if name in known else None) for name in names]
-        order = [*stored.columns, *(name for name in names if name not in known)]
+        names = [name for name in rows.schema if name != "Id"]
         stamp = self._stamp(synced_at)
-        changed = both.filter(~pl.all_horizontal(same)).select(order)
-        changed = changed.with_columns(pl.lit(stamp, INSTANT).alias("_synced_at"))
         coverage = replace(
             self.coverage,
             fields=tuple(dict.fromkeys((*self.coverage.fields, *names))),
             refers_to={**self.coverage.refers_to, **(refers_to or {})},
             unread=self.coverage.unread if unread is None else tuple(unread),
         )
-        self._commit(changed, [self._maintenance()], self._growing(coverage, names, stamp))
-        deleted = int(changed["_deleted"].sum())
-        return Appended(changed.height - deleted, deleted)
+        versions = map(self._filled, _batches(rows))
+        coverage = self._growing(coverage, names, stamp)
+        return self._commit(versions, rows.schema, stamp, [self._maintenance()], coverage)
 
-    def _changed(self, rows: pl.DataFrame, deletions: pl.DataFrame | None) -> pl.DataFrame:
+    def newest_of(self, ids: pl.Series, fields: Sequence[str] | None = None) -> pl.DataFrame:
+        """The newest stored version of each of some records, tombstones included: these fields, or all."""
+        # is_in goes into the scan, which then decodes no other row: a join of the ids reads them all
+        asked = self.versions().filter(pl.col("Id").is_in(ids.implode()))
+        latest = asked.group_by("Id").agg(pl.col("_synced_at").max()).collect(engine="streaming")
+        found = self.versions().filter(pl.col("Id").is_in(latest["Id"].implode()))
+        if fields is not None:
+            found = found.select("Id", *fields, *_OWN)
+        return found.join(latest.lazy(), on=["Id", "_synced_at"], how="semi").collect(engine="streaming")
+
+    def _filled(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Stored records with the values of fields that differ from theirs."""
+        stored = self.newest_of(rows["Id"])
+        return _differing(rows.join(stored, on="Id", how="semi", maintain_order="left"), stored)
+
+    def _changed(
+        self, batches: Iterable[pl.DataFrame], deletions: pl.DataFrame | None
+    ) -> Iterator[pl.DataFrame]:
         """Versions to append: rows that differ from the newest stored ones, then new tombstones."""
-        rows = _marked(rows)
-        if self._table is None:
-            return rows
-        ids = rows["Id"] if deletions is None else pl.concat([rows["Id"], deletions["Id"]])
-        asked = pl.LazyFrame({"Id": ids.unique()})
-        stored = self.newest().join(asked, on="Id", how="semi").drop("_synced_at").collect()
-        was = stored.rename({name: f"was {name}" for name in stored.columns if name != "Id"})
-        both = rows.join(was, on="Id", how="left", maintain_order="left")
-        same = [
-            pl.col(name).eq_missing(pl.col(f"was {name}") if name in stored.columns else None)
-            for name in rows.columns
-            if name != "Id"
-        ]
-        kept = [pl.col(f"was {name}").alias(name) for name in stored.columns if name not in rows.columns]
-        # "was _deleted" is null only where no version is stored
-        is_known = pl.col("was _deleted").is_not_null()
-        changed = both.filter(~(is_known & pl.all_horizontal(same))).select(*rows.columns, *kept)
-        if deletions is None or deletions.is_empty():
-            return changed
-        unchanged = stored.join(changed, on="Id", how="anti")
-        state = pl.concat([unchanged, changed], how="diagonal")
-        tombstones = _tombstones(state, deletions)
-        return pl.concat([changed.join(tombstones, on="Id", how="anti"), tombstones], how="diagonal")
+        gone = pl.DataFrame(schema=_DELETION) if deletions is None or not self.exists else deletions
+        gone = gone.group_by("Id", maintain_order=True).agg(pl.col("deleted_at").max())
+        for batch in batches:
+            rows = _marked(batch)
+            if not self.exists:
+                yield rows
+                continue
+            stored = self.newest_of(rows["Id"])
+            changed = _differing(rows, stored)
+            here = gone.join(rows, on="Id", how="semi")
+            if not here.is_empty():
+                gone = gone.join(here, on="Id", how="anti")
+                unchanged = stored.drop("_synced_at").join(changed, on="Id", how="anti")
+                tombstones = _tombstones(pl.concat([unchanged, changed], how="diagonal"), here)
+                changed = pl.concat(
+                    [changed.join(tombstones, on="Id", how="anti"), tombstones], how="diagonal"
+                )
+            yield changed
+        for part in gone.iter_slices(_DELETIONS_AT_ONCE):
+            yield _tombstones(self.newest_of(part["Id"]).drop("_synced_at"), part)
 
     def _advances(self, name: str, instant: datetime) -> bool:
         """Refuse a watermark that does not advance: delta-rs accepts an equal or a lower one."""
@@ -387,43 +338,33 @@ class ObjectLog:
         return Transaction(_MAINTENANCE, (before or 0) + 1)
 
     def _stamp(self, synced_at: datetime) -> datetime:
-        newest = self.versions().select(pl.col("_synced_at").max()).collect().item()
+        newest = self.versions().select(pl.col("_synced_at").max()).collect(engine="streaming").item()
         return synced_at if newest is None else max(synced_at, newest + _MICROSECOND)
 
     def _commit(
         self,
-        rows: pl.DataFrame | RecordBatchReader,
+        versions: Iterable[pl.DataFrame],
+        schema: Mapping[str, pl.DataType],
+        stamp: datetime,
         transactions: list[Transaction],
         coverage: Coverage | None,
-    ) -> None:
-        metadata = telling(coverage or self._told())
-        # no retries: delta-rs would rebase our rows onto a commit whose watermark we have not seen
-        properties = CommitProperties(
-            app_transactions=transactions, max_commit_retries=0, custom_metadata=metadata
-        )
-        table = self._table
+    ) -> Appended:
+        """Write versions as they come, and then all that there is to tell of them, in one commit."""
+        stored = self._schema()
+        columns = {**stored, **schema, "_deleted": pl.Boolean(), "_synced_at": INSTANT}
+        files = DataFiles(self.path, stamp)
         try:
-            if table is None or not isinstance(rows, pl.DataFrame):
-                write_deltalake(
-                    str(self.path),
-                    rows,
-                    mode="error",
-                    # statistics of any other column would keep personal data in the log for ever
-                    configuration={"delta.dataSkippingStatsColumns": "_synced_at"},
-                    # a row group is what the writer keeps in memory
-                    writer_properties=WriterProperties(max_row_group_size=_ROW_GROUP),
-                    commit_properties=properties,
-                )
-            elif rows.is_empty() and set(rows.columns) <= set(self._schema()):
-                table.create_write_transaction([], "append", table.schema(), commit_properties=properties)
-            else:
-                write_deltalake(table, rows, mode="append", schema_mode="merge", commit_properties=properties)
-        except (CommitFailedError, DeltaError, OSError) as error:
-            lost = isinstance(error, CommitFailedError) or (
-                table is None and DeltaTable.is_deltatable(str(self.path))
-            )
+            for frame in versions:
+                frame = frame.with_columns(pl.lit(stamp, INSTANT).alias("_synced_at"))
+                files.add(frame.select(name for name in columns if name in frame.columns))
+            if not (files.actions or transactions or columns.keys() - stored.keys()):
+                return Appended(0, 0)
+            self._put(files.actions, columns, transactions, coverage or self._told())
+        except (CommitFailedError, DeltaError, OSError, pl.exceptions.PolarsError) as error:
+            files.remove()
+            is_first = self._table is None
             self.reload()
-            if not lost:
+            if not isinstance(error, CommitFailedError) and not (is_first and self.exists):
                 raise StoreError(
                     f"{self.object}: cannot write to {self.path}: {_line(error)}",
                     hint="look at the disk and the permissions of the store",
@@ -433,8 +374,68 @@ class ObjectLog:
                 hint="let it finish, then run this again",
             ) from error
         self.reload()
-        if isinstance(rows, pl.DataFrame) and rows.height:
+        if files.actions:
             self._compact()
+        return Appended(files.live, files.deleted)
+
+    def _put(
+        self,
+        actions: list[AddAction],
+        columns: Mapping[str, pl.DataType],
+        transactions: list[Transaction],
+        coverage: Coverage | None,
+    ) -> None:
+        # no retries: delta-rs would rebase our rows onto a commit whose watermark we have not seen
+        properties = CommitProperties(
+            app_transactions=transactions, max_commit_retries=0, custom_metadata=telling(coverage)
+        )
+        if self._table is None:
+            create_table_with_add_actions(
+                str(self.path),
+                _delta_schema(columns),
+                actions,
+                "error",
+                # statistics of any other column would keep personal data in the log for ever
+                configuration={"delta.dataSkippingStatsColumns": "_synced_at"},
+                commit_properties=properties,
+            )
+            return
+        if columns.keys() - self._schema().keys():
+            self._widen(columns, coverage)
+        self._table.create_write_transaction(
+            [*actions], "append", self._table.schema(), commit_properties=properties
+        )
+
+    def _widen(self, columns: Mapping[str, pl.DataType], coverage: Coverage | None) -> None:
+        """Add columns in a commit of their own, which tells since when they are known, and of no row."""
+        if self._table is None:
+            return
+        known, version = self._told(), self._table.version()
+        if known is not None and coverage is not None:
+            known = replace(known, since=coverage.since)
+        write_deltalake(
+            self._table,
+            pl.DataFrame(schema=dict(columns)),
+            mode="append",
+            schema_mode="merge",
+            commit_properties=CommitProperties(max_commit_retries=0, custom_metadata=telling(known)),
+        )
+        if self._table.version() != version + 1:
+            raise CommitFailedError("somebody else has committed meanwhile")
+
+    def _still_unseen(
+        self, unseen: tuple[str, ...], rows: pl.DataFrame | Pages, deletions: pl.DataFrame | None
+    ) -> tuple[str, ...]:
+        """Those of the unseen records that are not seen now, be it as deleted."""
+        if not unseen:
+            return ()
+        is_unseen = pl.col("Id").is_in(unseen)
+        told = rows.scan() if isinstance(rows, Pages) else rows.lazy()
+        seen = set(told.select("Id").filter(is_unseen).collect()["Id"])
+        if deletions is not None:
+            gone = deletions.filter(is_unseen)
+            seen.update(_tombstones(self.newest_of(gone["Id"]), gone)["Id"])
+        return tuple(each for each in unseen if each not in seen)
 
     def _compact(self) -> None:
         if self._table is not None and len(self._table.file_uris()) >= self._compact_at:
@@ -449,6 +450,30 @@ class ObjectLog:
         if self._table is None:
             return {}
         return {field.name: _TYPES[_type_name(field.type)] for field in self._table.schema().fields}
+
+
+def _batches(rows: pl.DataFrame | Pages) -> Iterable[pl.DataFrame]:
+    return rows if isinstance(rows, Pages) else [rows.unique("Id", keep="last", maintain_order=True)]
+
+
+def _delta_schema(columns: Mapping[str, pl.DataType]) -> Schema:
+    names = {kind: name for name, kind in _TYPES.items()}
+    return Schema([Field(name, PrimitiveType(names[kind])) for name, kind in columns.items()])
+
+
+def _differing(rows: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    """Rows that differ from the stored version of their record, with the columns that only that one has."""
+    own = [name for name in stored.columns if name not in ("Id", "_synced_at")]
+    was = stored.select("Id", *(pl.col(name).alias(f"was {name}") for name in own), is_stored=pl.lit(True))
+    both = rows.join(was, on="Id", how="left", maintain_order="left")
+    same = [
+        pl.col(name).eq_missing(pl.col(f"was {name}") if name in own else None)
+        for name in rows.columns
+        if name != "Id"
+    ]
+    kept = [pl.col(f"was {name}").alias(name) for name in own if name not in rows.columns]
+    is_same = pl.col("is_stored").fill_null(False) & pl.all_horizontal(same)
+    return both.filter(~is_same).select(*rows.columns, *kept)
 
 
 def _marked(rows: pl.DataFrame) -> pl.DataFrame:

@@ -240,7 +240,7 @@ def _page(wire: Wire, path: str, locator: str, fields: Sequence[str], file: Path
             raise Garbled("no Sforce-NumberOfRecords")
         with file.open("wb") as staged:
             staged.writelines(response.iter_content(_CHUNK))
-        page = _parsed(file, fields)
+        page = parsed(file, fields)
         if page.height != int(expected):
             raise Garbled(f"a page of {expected} rows holds {page.height}")
         following = response.headers.get("Sforce-Locator", "")
@@ -249,7 +249,7 @@ def _page(wire: Wire, path: str, locator: str, fields: Sequence[str], file: Path
     return wire.call("GET", path, accept, params=params, stream=True)
 
 
-def _parsed(file: Path, fields: Sequence[str]) -> pl.DataFrame:
+def parsed(file: Path, fields: Sequence[str]) -> pl.DataFrame:
     """Read a page of CSV as text; polars alone accepts a page cut after a quote, or a row cut short."""
     with file.open("rb") as staged:
         size = staged.seek(0, 2)

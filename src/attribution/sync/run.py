@@ -7,6 +7,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from attribution.arrays import INSTANT
 from attribution.errors import CrmError, StoppedEarly, TransientCrmError
 from attribution.mirror.coverage import Coverage
 from attribution.mirror.log import Appended, ObjectLog
+from attribution.mirror.pages import Pages
 from attribution.sync.planning import Plan, Planned
 from attribution.sync.reconciliation import Reconciliation, reconcile, take_back
 from attribution.sync.rows import Rejected, column_types, typed
@@ -300,6 +302,9 @@ class _ObjectRun:
         if first is None or first.since is not None:
             self._reconcile()
         self.rejected = list(dict.fromkeys(self.rejected))
+        with suppress(OSError):
+            # not empty if pages were read that are still to be committed
+            self.staging.rmdir()
         return ObjectReport(
             name,
             "ok",
@@ -346,35 +351,18 @@ class _ObjectRun:
         return begun if begun is not None and begun.until < window.until else None
 
     def _read_window(self, window: Window) -> None:
-        if not self.log.exists:
-            self._read_first(window)
-            return
         rows = self._read(self.fields, window)
-        deletions, deletes_watermark = self._deletions(rows, window)
+        if self.log.exists:
+            deletions, deletes_watermark = self._deletions(rows, window)
+        else:
+            # what was gone before the first read was never seen
+            deletions, deletes_watermark = None, window.until if self.description.is_replicateable else None
         appended = self.log.append(
             rows,
             synced_at=self.source.server_time,
             watermark=window.until,
             deletions=deletions,
             deletes_watermark=deletes_watermark,
-            coverage=self._coverage(self.fields),
-        )
-        self._committed(appended)
-
-    def _read_first(self, window: Window) -> None:
-        # what cannot be read must be known before the table is written, and is told in its first commit
-        files = []
-        for number, page in enumerate(self._pages(self.fields, window)):
-            self.staging.mkdir(parents=True, exist_ok=True)
-            files.append(self.staging / f"typed-{number:06}.parquet")
-            page.write_parquet(files[-1], compression="lz4")
-        appended = self.log.begin(
-            (pl.read_parquet(file, glob=False) for file in files),
-            column_types(self.description, self.fields),
-            synced_at=self.source.server_time,
-            watermark=window.until,
-            # what was gone before the first read was never seen
-            deletes_watermark=window.until if self.description.is_replicateable else None,
             coverage=self._coverage(self.fields),
         )
         self._committed(appended)
@@ -413,18 +401,21 @@ class _ObjectRun:
         if not before:
             return
         window = Window(None, self.source.server_time)
-        parts = [pl.DataFrame(schema=column_types(self.description, self.fields))]
+        rows = self._staged(self.fields)
         kept, self.rejected = self.rejected, []
         for first in range(0, len(before), _IDS_ASKED):
             listed = ", ".join(f"'{each}'" for each in before[first : first + _IDS_ASKED])
             where = f"Id IN ({listed})"
             if self.planned.reading.where is not None:
                 where = f"({self.planned.reading.where}) AND {where}"
-            parts += self._pages(self.fields, window, where, by_time=False)
+            for page in self._pages(self.fields, window, where, by_time=False):
+                rows.add(page)
         unread = self._unread(asked=True)
         self.rejected = [*kept, *self.rejected]
         coverage = None if unread == before else replace(self.log.coverage, unread=unread)
-        self._add(self.log.append(pl.concat(parts), synced_at=self.source.server_time, coverage=coverage))
+        self._add(self.log.append(rows, synced_at=self.source.server_time, coverage=coverage))
+        # pages of a job that was begun may lie beside them, and are still needed
+        rows.clear()
 
     def _catch_up(self) -> None:
         """Read what a changed mapping adds to what was read up to the watermark, and nothing else."""
@@ -468,9 +459,17 @@ class _ObjectRun:
                 "stored values are kept"
             )
 
-    def _read(self, fields: Sequence[str], window: Window, where: str | None = None) -> pl.DataFrame:
-        empty = pl.DataFrame(schema=column_types(self.description, tuple(fields)))
-        return pl.concat([empty, *self._pages(fields, window, where)])
+    def _read(
+        self, fields: Sequence[str], window: Window, where: str | None = None, *, to: str = "typed"
+    ) -> Pages:
+        # what cannot be read must be known before anything is written, and is told in the same commit
+        rows = self._staged(fields, to)
+        for page in self._pages(fields, window, where):
+            rows.add(page)
+        return rows
+
+    def _staged(self, fields: Sequence[str], to: str = "typed") -> Pages:
+        return Pages(self.staging / to, column_types(self.description, tuple(fields)))
 
     def _pages(
         self, fields: Sequence[str], window: Window, where: str | None = None, *, by_time: bool = True
@@ -493,7 +492,7 @@ class _ObjectRun:
         if self.progress is not None:
             self.progress(Progress(self.description.name, rows, total))
 
-    def _deletions(self, rows: pl.DataFrame, window: Window) -> tuple[pl.DataFrame | None, datetime | None]:
+    def _deletions(self, rows: Pages, window: Window) -> tuple[pl.DataFrame | None, datetime | None]:
         """Records gone since the last sync, purged ones included, and until when that is known."""
         if not self.description.is_replicateable:
             return self._vanished(rows, window.until), None
@@ -526,13 +525,14 @@ class _ObjectRun:
         covered_until = found.covered_until if found.covered_until > before else None
         return self._without_undeleted(found.rows, rows), covered_until
 
-    def _vanished(self, rows: pl.DataFrame, until: datetime) -> pl.DataFrame | None:
+    def _vanished(self, rows: Pages, until: datetime) -> pl.DataFrame | None:
         """Records gone from an object that neither marks nor lists what was deleted: a count tells."""
         description, reading = self.description, self.planned.reading
         if "IsDeleted" in self.fields or not self.log.exists:
             return None
         stored = self.log.newest().filter(~pl.col("_deleted")).select("Id").collect()["Id"]
-        held = pl.concat([stored, rows["Id"]]).unique()
+        read = rows.scan().select("Id").collect()["Id"]
+        held = pl.concat([stored, read]).unique()
         window = Window(None, until)
         if description.cursor is not None:
             counted = self.source.count(
@@ -540,23 +540,23 @@ class _ObjectRun:
             )
             if counted == held.len():
                 return None
-            rows = self._read(["Id"], window)
-        gone = held.filter(~held.is_in(rows["Id"].to_list()))
+            read = self._read(["Id"], window, to="ids").scan().collect()["Id"]
+        gone = held.filter(~held.is_in(read.implode()))
         return pl.DataFrame({"Id": gone, "deleted_at": [until] * gone.len()}, schema=_DELETION)
 
-    def _without_undeleted(self, deletions: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    def _without_undeleted(self, deletions: pl.DataFrame, rows: Pages) -> pl.DataFrame:
         """Decide about records stamped and deleted in one second by asking which of them are live."""
-        if deletions.is_empty() or "SystemModstamp" not in rows.columns:
+        if deletions.is_empty() or "SystemModstamp" not in rows.schema:
             return deletions
-        stored = self.log.newest().filter(~pl.col("_deleted")).select("Id", "SystemModstamp")
-        asked = deletions.lazy().group_by("Id").agg(pl.col("deleted_at").max())
-        stamps = pl.concat(
-            [stored.join(rows.lazy(), on="Id", how="anti"), rows.lazy().select("Id", "SystemModstamp")]
-        )
-        tied = (
-            stamps.join(asked, on="Id", how="inner")
-            .filter(pl.col("SystemModstamp").dt.truncate("1s") == pl.col("deleted_at").dt.truncate("1s"))
-            .collect()
+        asked = deletions.group_by("Id").agg(pl.col("deleted_at").max())
+        is_asked = pl.col("Id").is_in(asked["Id"].implode())
+        read = rows.scan().select("Id", "SystemModstamp").filter(is_asked).collect()
+        read = read.unique("Id", keep="last", maintain_order=True)
+        stored = self.log.newest_of(asked["Id"], ("SystemModstamp",))
+        stored = stored.filter(~pl.col("_deleted")).select("Id", "SystemModstamp")
+        stamps = pl.concat([stored.join(read, on="Id", how="anti"), read])
+        tied = stamps.join(asked, on="Id", how="inner").filter(
+            pl.col("SystemModstamp").dt.truncate("1s") == pl.col("deleted_at").dt.truncate("1s")
         )
         if tied.is_empty():
             return deletions

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -34,6 +34,11 @@ from attribution.sync.evidence import has_evidence, strangers
 from attribution.sync.planning import Plan, described, plan, problems
 from attribution.sync.run import Progress, SyncReport, run
 from attribution.sync.source import ObjectSummary, Source
+
+if TYPE_CHECKING:
+    from attribution.sync.estimation import Estimate
+    from attribution.sync.salesforce import Salesforce
+    from attribution.sync.verification import Verification
 
 __all__ = ["Store"]
 
@@ -346,6 +351,87 @@ class Store:
         if objects is None and not report.failed and not has_evidence(logs, mapping):
             warnings.append(_NO_EVIDENCE)
         return replace(report, warnings=(*report.warnings, *warnings))
+
+    def plan(
+        self,
+        source: Salesforce,
+        *,
+        mapping: Mapping | None = None,
+        objects: Sequence[str] | None = None,
+        reconcile: bool = False,
+        max_quota_percent: float | None = 80.0,
+    ) -> Estimate:
+        """Estimate what :meth:`sync` would cost in API calls, per object; writes nothing.
+
+        It costs the look at the schema that every sync begins with, and one count per object.
+
+        Parameters
+        ----------
+        source, mapping, objects, reconcile, max_quota_percent
+            As for :meth:`sync`.
+
+        Raises
+        ------
+        UsageError, StoreError, CrmError, StoppedEarly
+            As for :meth:`sync`.
+        """
+        from attribution.sync.estimation import estimate
+
+        calls_before = source.api_calls
+        with source.limited(Budget(max_quota_percent=max_quota_percent)):
+            planned = self._planned(source, mapping or self.mapping, objects, calls_before)
+            return estimate(
+                source,
+                replace(planned, reconciles=reconcile),
+                self.path / "mirror",
+                max_quota_percent=max_quota_percent,
+                calls_before=calls_before,
+            )
+
+    def verify(
+        self,
+        source: Salesforce,
+        *,
+        mapping: Mapping | None = None,
+        objects: Sequence[str] | None = None,
+        sample: int = 200,
+        seed: int = 0,
+        max_quota_percent: float | None = 80.0,
+    ) -> Verification:
+        """Compare the mirror to the CRM, up to the watermarks; writes nothing.
+
+        Live records are counted per object and month of creation (UTC); where counts differ, ids are
+        compared. A sample of records is compared field by field. What changed after the watermark, could
+        not be read, or is *unseen*, is no drift.
+
+        Parameters
+        ----------
+        source
+            The CRM.
+        mapping
+            Default: this store's.
+        objects
+            Only these; default: all that the mapping reads.
+        sample
+            Number of records of each object to compare field by field.
+        seed
+            Chooses them: the same seed, the same records.
+        max_quota_percent
+            As for :meth:`sync`.
+
+        Raises
+        ------
+        UsageError, StoreError, CrmError, StoppedEarly
+            As for :meth:`sync`.
+        """
+        from attribution.sync.verification import verify
+
+        if sample < 0:
+            raise UsageError(f"a sample of {sample} records", hint="0 compares counts alone")
+        calls_before = source.api_calls
+        with source.limited(Budget(max_quota_percent=max_quota_percent)):
+            planned = self._planned(source, mapping or self.mapping, objects, calls_before)
+            return verify(source, planned, self.path / "mirror", sample=sample, seed=seed)
 
     @property
     def runs(self) -> list[dict[str, Any]]:

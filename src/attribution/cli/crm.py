@@ -1,4 +1,4 @@
-"""Commands that fill a store: doctor, sync, overlaps."""
+"""Commands that fill a store and look after it: doctor, sync, verify, runs, overlaps."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import typer
 
 from attribution.cli.options import AsJson, Debug, MappingFile, StorePath, open_store, read_mapping
 from attribution.cli.progress import progress
-from attribution.errors import StoppedEarly, TransientCrmError, known
+from attribution.errors import CrmError, DataError, StoppedEarly, TransientCrmError, known
 
 if TYPE_CHECKING:
     from attribution.sync.run import SyncReport
 
-__all__ = ["doctor", "overlaps", "runs", "sync"]
+__all__ = ["doctor", "overlaps", "runs", "sync", "verify"]
 
 
 def sync(
@@ -38,6 +38,10 @@ def sync(
     deadline: Annotated[
         float | None, typer.Option(help="Stop after so many seconds.", show_default=False)
     ] = None,
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", help="Only estimate the API calls, per object and in all; write nothing."),
+    ] = False,
     reconcile: Annotated[
         bool,
         typer.Option("--reconcile", help="Compare every id as well: finds whatever was missed or vanished."),
@@ -60,6 +64,16 @@ def sync(
     kept = open_store(store)
     settings = read_mapping(mapping)
     source = Salesforce.from_env()
+    if plan:
+        estimate = kept.plan(
+            source,
+            mapping=settings,
+            objects=objects,
+            reconcile=reconcile,
+            max_quota_percent=max_quota_percent,
+        )
+        sys.stdout.write(json.dumps(estimate.to_dict()) + "\n" if as_json else f"{estimate}\n")
+        return
     try:
         with progress() as show:
             report = kept.sync(
@@ -114,6 +128,40 @@ def _print(report: SyncReport, *, as_json: bool) -> None:
     sys.stdout.write(json.dumps(report.to_dict()) + "\n" if as_json else f"{report}\n")
 
 
+def verify(
+    objects: Annotated[
+        list[str] | None,
+        typer.Option("--object", help="Compare only this object; repeatable.", show_default=False),
+    ] = None,
+    sample: Annotated[int, typer.Option(help="Records of each object to compare field by field.")] = 200,
+    seed: Annotated[int, typer.Option(help="Chooses them: the same seed, the same records.")] = 0,
+    max_quota_percent: Annotated[
+        float, typer.Option(help="Stop where the org has used so much of its API calls of 24 hours.")
+    ] = 80.0,
+    store: StorePath = None,
+    mapping: MappingFile = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Compare the store to Salesforce, up to its watermarks: counts per month, and a sample of records."""
+    from attribution.sync.salesforce import Salesforce
+
+    kept = open_store(store)
+    found = kept.verify(
+        Salesforce.from_env(),
+        mapping=read_mapping(mapping),
+        objects=objects,
+        sample=sample,
+        seed=seed,
+        max_quota_percent=max_quota_percent,
+    )
+    sys.stdout.write(json.dumps(found.to_dict()) + "\n" if as_json else f"{found}\n")
+    if found.has_drift:
+        raise typer.Exit(DataError.exit_code)
+    if found.failed:
+        raise typer.Exit(CrmError.exit_code)
+
+
 def doctor(
     suggest: Annotated[
         bool, typer.Option("--suggest", help="Print a mapping of what seems to tell of partners, as TOML.")
@@ -134,8 +182,9 @@ def doctor(
         document = {"toml": toml} | tomllib.loads(toml)
         sys.stdout.write(json.dumps(document) + "\n" if as_json else toml)
         return
-    settings = read_mapping(mapping) or (Mapping() if store is None else open_store(store).mapping)
-    diagnosis = examine(Salesforce.from_env(), settings)
+    kept = None if store is None else open_store(store)
+    settings = read_mapping(mapping) or (Mapping() if kept is None else kept.mapping)
+    diagnosis = examine(Salesforce.from_env(), settings, None if kept is None else kept.path / "mirror")
     sys.stdout.write(json.dumps(diagnosis.to_dict()) + "\n" if as_json else f"{diagnosis}\n")
     if diagnosis.blocked:
         raise typer.Exit(2)

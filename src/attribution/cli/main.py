@@ -26,6 +26,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(crm.doctor)
 app.command()(crm.sync)
+app.command()(crm.verify)
 app.command()(crm.runs)
 app.command()(crm.overlaps)
 app.command()(reports.sourced)

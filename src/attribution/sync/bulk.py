@@ -17,9 +17,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from attribution.errors import AttributionError, CrmError, TransientCrmError
 from attribution.sync.wire import Garbled, Kind, Wire, kind_of, read_json
 
-__all__ = ["JobFailed", "Staging", "read_in_bulk"]
+__all__ = ["BULK_PAGE_ROWS", "JobFailed", "Staging", "read_in_bulk"]
 
-_PAGE_ROWS: Final = 50_000
+BULK_PAGE_ROWS: Final = 50_000
+"""Rows of a page of a bulk job."""
 _LONGEST_POLL: Final = 10.0
 _LONGEST_WAIT: Final = 4 * 3600.0
 _CHUNK: Final = 1 << 20
@@ -232,7 +233,7 @@ def _wait(wire: Wire, path: str, job: _Job, poll_seconds: float) -> _Job:
 
 def _page(wire: Wire, path: str, locator: str, fields: Sequence[str], file: Path) -> tuple[pl.DataFrame, str]:
     """One page of results, and where the next one begins; the empty text after the last."""
-    params = {"maxRecords": str(_PAGE_ROWS)} | ({"locator": locator} if locator else {})
+    params = {"maxRecords": str(BULK_PAGE_ROWS)} | ({"locator": locator} if locator else {})
 
     def accept(response: requests.Response) -> tuple[pl.DataFrame, str]:
         expected = response.headers.get("Sforce-NumberOfRecords", "")

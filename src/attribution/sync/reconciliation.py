@@ -7,7 +7,7 @@ Only the first may become a tombstone, and only where something says so; see :fu
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,7 +27,6 @@ __all__ = ["Reconciliation", "is_too_many", "reconcile", "take_back"]
 
 _HANDFUL: Final = 5
 """So many records may always vanish, however few there are."""
-_IDS_ASKED: Final = 200
 _READ_WHOLE_ABOVE: Final = 5_000
 """More missing records than this are picked out of a whole read, rather than asked for by id."""
 _ASKED_ONE_BY_ONE: Final = 25
@@ -113,7 +112,7 @@ def reconcile(
     Parameters
     ----------
     staging
-        Folder for pages; emptied first, as ids read earlier tell nothing of today.
+        Folder for pages; emptied first.
     most_percent
         Part of the live records above which, unless they are a handful, nothing that vanished is touched.
     deletes_watermark
@@ -240,7 +239,9 @@ class _Comparison:
         cursor = "CreatedDate" if created is not None and created.is_filterable else None
         window = Window(None, self.log.watermark or self.source.server_time)
         parts = [pl.Series("Id", [], pl.String())]
-        parts += (page["Id"] for page in self._pages(("Id",), window, cursor, where))
+        for page in self._pages(("Id",), window, cursor, where):
+            self.read += page.height
+            parts.append(page["Id"])
         return pl.concat(parts).unique()
 
     def _live(self) -> pl.DataFrame:
@@ -267,14 +268,8 @@ class _Comparison:
 
     def by_id(self, ids: Sequence[str]) -> pl.DataFrame:
         """Records asked for by id, deleted ones included."""
-        window = Window(None, self.source.server_time)
-        parts = [self._nothing()]
-        for first in range(0, len(ids), _IDS_ASKED):
-            listed = ", ".join(f"'{each}'" for each in ids[first : first + _IDS_ASKED])
-            where = self.planned.reading.where
-            where = f"Id IN ({listed})" if where is None else f"({where}) AND Id IN ({listed})"
-            parts += self._typed(self.fields, window, None, where)
-        return pl.concat(parts)
+        pages = self.source.read_ids(self.name, self.fields, ids, where=self.planned.reading.where)
+        return pl.concat([self._nothing(), *self._typed(pages)])
 
     def _marked(self, ids: Sequence[str]) -> pl.DataFrame:
         """What ``queryAll`` still knows of records that vanished: deleted since, or here again."""
@@ -291,25 +286,25 @@ class _Comparison:
     ) -> pl.DataFrame:
         """Those of many records that have one of these ids."""
         wanted = pl.Series(ids).implode()
-        pages = self._typed(self.fields, window, cursor, where)
+        pages = self._typed(self._pages(self.fields, window, cursor, where))
         return pl.concat([self._nothing(), *(page.filter(pl.col("Id").is_in(wanted)) for page in pages)])
 
     def _nothing(self) -> pl.DataFrame:
         return pl.DataFrame(schema=column_types(self.planned.description, self.fields))
 
-    def _typed(
-        self, fields: Sequence[str], window: Window, cursor: str | None, where: str | None
-    ) -> Iterator[pl.DataFrame]:
-        for text in self._pages(fields, window, cursor, where):
+    def _typed(self, pages: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        for text in pages:
+            self.read += text.height
             page = typed(text, self.planned.description, self.plan.objects)
             self.rejected += page.rejected
-            yield page.rows.select(fields)
+            yield page.rows.select(self.fields)
 
     def _pages(
         self, fields: Sequence[str], window: Window, cursor: str | None, where: str | None
     ) -> Iterator[pl.DataFrame]:
+        # ids read earlier tell nothing of today
         shutil.rmtree(self.staging, ignore_errors=True)
-        for page in self.source.read(
+        return self.source.read(
             self.name,
             fields,
             window,
@@ -317,9 +312,7 @@ class _Comparison:
             where=where,
             staging=self.staging,
             progress=self.progress,
-        ):
-            self.read += page.height
-            yield page
+        )
 
     # -- what became of those that vanished
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,17 +17,21 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from attribution.arrays import INSTANT
 from attribution.errors import AttributionError, CrmError, RefusedError, TransientCrmError
 from attribution.sync.budget import Budget
-from attribution.sync.bulk import JobFailed, Staging, read_in_bulk
+from attribution.sync.bulk import BULK_PAGE_ROWS, JobFailed, Staging, read_in_bulk
 from attribution.sync.credentials import Connection, Environment, login_for
 from attribution.sync.inquiries import Inquiries
 from attribution.sync.source import Deletions, FieldDescription, ObjectDescription, ObjectSummary
-from attribution.sync.watermark import Window, halved
+from attribution.sync.watermark import Window, halved, literal
 from attribution.sync.wire import Garbled, Kind, Wire, kind_of, read_json
 
 __all__ = ["Salesforce"]
 
 _BULK_ABOVE: Final = 5_000
 """More rows than this are read in bulk."""
+_PAGE_ROWS: Final = 2_000
+"""Rows of a page by REST; Salesforce may send fewer where they are wide."""
+_POLLS: Final = 5
+"""How often a bulk job is looked at until it is done, about."""
 _REST_READS: Final = 3
 """How often a read by REST is begun anew when its pages vanish or do not add up."""
 _IDS_PER_QUERY: Final = 200
@@ -299,6 +304,13 @@ class Salesforce(Inquiries):
         except (KeyError, TypeError, ValueError):
             raise TransientCrmError("Salesforce: the answer to a count by value makes no sense") from None
 
+    def effort(self, rows: int) -> tuple[str, int]:
+        """How so many records would be read, ``REST`` or ``bulk``, and in about how many calls."""
+        if rows <= _BULK_ABOVE:
+            return "REST", math.ceil(rows / _PAGE_ROWS)
+        # made, looked at, fetched, dropped
+        return "bulk", 1 + _POLLS + math.ceil(rows / BULK_PAGE_ROWS) + 1
+
     def covered_until(self, object: str, since: datetime, until: datetime) -> datetime:
         """Up to which instant every change of a replicateable object is visible now."""
         path = f"{self._base}/sobjects/{object}/updated/"
@@ -378,6 +390,17 @@ class Salesforce(Inquiries):
                 if not isinstance(error, JobFailed) and kind_of(error) is not Kind.NOT_BULK:
                     raise
         yield from self._read_window(select, selected, window, cursor, where, progress)
+
+    def read_ids(
+        self, object: str, fields: Sequence[str], ids: Sequence[str], *, where: str | None = None
+    ) -> Iterator[pl.DataFrame]:
+        """Those of the given records that there are, soft-deleted ones included, every value as text."""
+        selected = _selected(fields)
+        for first in range(0, len(ids), _IDS_PER_QUERY):
+            listed = ", ".join(f"'{each}'" for each in ids[first : first + _IDS_PER_QUERY])
+            condition = f"Id IN ({listed})" if where is None else f"Id IN ({listed}) AND ({where})"
+            soql = f"SELECT {', '.join(selected)} FROM {object} WHERE {condition}"
+            yield from self._read_by_rest(soql, selected, lambda rows, total: None)
 
     def begun(
         self,
@@ -513,15 +536,9 @@ def _condition(cursor: str | None, window: Window | None, where: str | None) -> 
     """WHERE with everything that the records must meet, or nothing."""
     parts = [] if where is None else [f"({where})"]
     if cursor is not None and window is not None:
-        parts += [f"{cursor} >= {_literal(window.since)}"] if window.since else []
-        parts.append(f"{cursor} < {_literal(window.until)}")
+        parts += [f"{cursor} >= {literal(window.since)}"] if window.since else []
+        parts.append(f"{cursor} < {literal(window.until)}")
     return f" WHERE {' AND '.join(parts)}" if parts else ""
-
-
-def _literal(instant: datetime) -> str:
-    """A SOQL literal; milliseconds only where they matter."""
-    spelling = "milliseconds" if instant.microsecond else "seconds"
-    return instant.astimezone(UTC).isoformat(timespec=spelling).replace("+00:00", "Z")
 
 
 def _iso(instant: datetime) -> str:

@@ -12,6 +12,7 @@ __all__ = [
     "bound_from_clock",
     "deletion_span",
     "halved",
+    "literal",
     "next_window",
     "probe_span",
 ]
@@ -114,3 +115,16 @@ def deletion_span(watermark: datetime, server_time: datetime) -> DeletionSpan:
     oldest = server_time - _DELETES_KEPT
     since = min(watermark, server_time) - _OVERLAP
     return DeletionSpan(max(since, oldest), server_time, has_gap=watermark < oldest)
+
+
+def literal(instant: datetime) -> str:
+    """An instant as SOQL spells it; milliseconds only where they matter.
+
+    Examples
+    --------
+    >>> from datetime import datetime, UTC
+    >>> literal(datetime(2026, 1, 1, 12, tzinfo=UTC))
+    '2026-01-01T12:00:00Z'
+    """
+    spelling = "milliseconds" if instant.microsecond else "seconds"
+    return instant.astimezone(UTC).isoformat(timespec=spelling).replace("+00:00", "Z")

@@ -203,7 +203,7 @@ def kaplan_meier(table: RiskTable, level: float = 0.95) -> Curve:
     Examples
     --------
     >>> table = risk_table(np.array([2, 3, 3, 5]), np.array([EVENT, EVENT, CENSORED, CENSORED]))
-    >>> kaplan_meier(table).value.tolist()
+    >>> kaplan_meier(table).value.round(9).tolist()
     [0.75, 0.5]
     """
     n, d = table.n_at_risk.astype(np.float64), table.n_events.astype(np.float64)
@@ -228,7 +228,7 @@ def aalen_johansen(table: RiskTable, level: float = 0.95) -> Curve:
     Examples
     --------
     >>> table = risk_table(np.array([2, 3, 3, 5]), np.array([EVENT, COMPETING, EVENT, CENSORED]))
-    >>> aalen_johansen(table).value.tolist()
+    >>> aalen_johansen(table).value.round(9).tolist()
     [0.25, 0.5]
     """
     n, d1, d = _at_risk_and_ends(table)
@@ -258,7 +258,7 @@ def restricted_mean(curve: Curve, horizon: float, level: float = 0.95) -> Estima
     Examples
     --------
     >>> table = risk_table(np.array([2, 3, 3, 5]), np.array([EVENT, EVENT, CENSORED, CENSORED]))
-    >>> restricted_mean(kaplan_meier(table), 4).value.tolist()
+    >>> restricted_mean(kaplan_meier(table), 4).value.round(9).tolist()
     [3.25]
     """
     from scipy import special

@@ -141,6 +141,7 @@ def exact_variance(pairs: list[tuple[int, int]], horizon: int | None = None) -> 
     return found
 
 
+@settings(deadline=None)
 @given(observations)
 def test_ties_of_wins_and_losses_are_exact(pairs):
     time, event = map(np.array, zip(*pairs, strict=True))
@@ -194,7 +195,7 @@ def test_without_competition_incidence_is_the_rest_of_survival():
     )
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.integers(0, 2)), max_size=40))
 def test_groups_do_not_touch_each_other(rows):
     group, time, event = (np.array([row[at] for row in rows], dtype=np.int64) for at in range(3))
@@ -233,6 +234,7 @@ def test_instants_too_far_apart_to_pack_are_ranked():
 # --- proportions, means, medians ---------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(st.integers(0, 200), st.integers(1, 200), st.integers(0, 200), st.integers(1, 200))
 def test_proportions_are_those_of_statsmodels(a, n, b, m):
     a, b = min(a, n), min(b, m)
@@ -249,6 +251,7 @@ def test_a_proportion_of_nothing_is_unknown():
     assert np.isnan(wilson(np.array([0]), np.array([0])).value[0])
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=40),
     st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=40),
@@ -275,6 +278,7 @@ def test_of_one_value_the_mean_has_no_interval():
     assert np.isnan(only.low).all()
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(-(10**12), 10**12)), max_size=40),
     st.sampled_from([0.0, 0.025, 0.5, 0.9, 1.0]),

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from attribution.measures.coalitions import shapley_values
     from attribution.measures.comparison import compare
     from attribution.measures.credit import Credit, attribute
+    from attribution.measures.effect_table import PartnerEffect
+    from attribution.measures.effects import partner_effect
     from attribution.measures.removal import RemovalEffects, removal_effects
     from attribution.measures.results import Table
     from attribution.measures.sensitivity import WhatIf, what_if
@@ -61,6 +63,8 @@ _HOMES = {
     "attribution.measures.coalitions": ("shapley_values",),
     "attribution.measures.comparison": ("compare",),
     "attribution.measures.credit": ("Credit", "attribute"),
+    "attribution.measures.effect_table": ("PartnerEffect",),
+    "attribution.measures.effects": ("partner_effect",),
     "attribution.measures.removal": ("RemovalEffects", "removal_effects"),
     "attribution.measures.results": ("Table",),
     "attribution.measures.sensitivity": ("WhatIf", "what_if"),
@@ -89,6 +93,7 @@ __all__ = [
     "Linear",
     "Mapping",
     "Markov",
+    "PartnerEffect",
     "Policy",
     "Position",
     "RefusedError",
@@ -110,6 +115,7 @@ __all__ = [
     "compare",
     "ecosystem_graph",
     "influenced",
+    "partner_effect",
     "removal_effects",
     "shapley_values",
     "sourced",

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-__all__ = ["DECIMAL", "INSTANT", "Codes", "codes_of", "day_end", "day_start", "fixed_width"]
+__all__ = ["DECIMAL", "INSTANT", "Codes", "codes_of", "day_end", "day_start", "fixed_width", "local_days"]
 
 INSTANT: Final = pl.Datetime("us", "UTC")
 """Type of every column of instants."""
@@ -50,3 +50,9 @@ def day_start(day: pl.Expr, zone: ZoneInfo) -> pl.Expr:
 def day_end(day: pl.Expr, zone: ZoneInfo) -> pl.Expr:
     """The instant at which a date ends in the zone: 00:00 of the next day."""
     return day_start(day.dt.offset_by("1d"), zone)
+
+
+def local_days(instants: NDArray[np.int64], zone: str) -> NDArray[np.int64]:
+    """Calendar days, since the epoch, of instants in a zone."""
+    local = pl.Series(instants).cast(INSTANT).dt.convert_time_zone(zone)
+    return local.dt.date().to_physical().cast(pl.Int64).to_numpy()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from attribution.cli import checks, crm, demo, reports
+from attribution.cli import checks, crm, demo, effects, reports
 from attribution.errors import AttributionError
 
 __all__ = ["app", "main"]
@@ -32,6 +32,7 @@ app.command()(crm.overlaps)
 app.command()(reports.sourced)
 app.command()(reports.influenced)
 app.command()(reports.credit)
+app.command()(effects.effect)
 app.command()(checks.what_if)
 app.command()(checks.settings)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from attribution.arrays import codes_of, fixed_width
+from attribution.arrays import codes_of, fixed_width, local_days
 from attribution.columns import DEAL_TYPES, NO_DAY, OPEN, OUTCOMES, DealColumns, Ints, micros
 from attribution.errors import UsageError
 from attribution.tables import Columns
@@ -141,8 +141,8 @@ class DealRows:
         won = table.boolean("is_won").fill_null(value=False).to_numpy()[order]
         outcome = np.where(is_open, 0, np.where(won, OUTCOMES.index("won"), OUTCOMES.index("lost")))
 
-        created_on = _local_days(self.created_at[order], self.view.zone)
-        closed_on = np.where(is_open, NO_DAY, _local_days(np.where(is_open, 0, closed_at), self.view.zone))
+        created_on = local_days(self.created_at[order], self.view.zone)
+        closed_on = np.where(is_open, NO_DAY, local_days(np.where(is_open, 0, closed_at), self.view.zone))
         given = table.days("closed_on").gather(order).to_physical()
         stated = given.is_not_null().to_numpy()
         closed_on[stated] = given.drop_nulls().to_numpy()
@@ -209,8 +209,3 @@ def _currency(table: Columns) -> str:
 def names_in(values: pl.Series) -> tuple[str, ...]:
     """The different values, sorted bytewise."""
     return tuple(values.drop_nulls().unique().cast(pl.String).sort())
-
-
-def _local_days(instants: Ints, zone: str) -> Ints:
-    local = pl.Series(instants).cast(pl.Datetime("us", "UTC")).dt.convert_time_zone(zone)
-    return local.dt.date().to_physical().cast(pl.Int64).to_numpy()

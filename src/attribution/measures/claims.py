@@ -292,18 +292,12 @@ def _on_two_days(deals: Deals, rows: Ints, pair: Ints, weak: Bools, n_pairs: int
 
     They are of different records, too: a record makes one touchpoint per partner.
     """
+    from attribution.arrays import local_days
+
     if not weak.any():
         return np.zeros(n_pairs, dtype=bool)
-    day = _days(deals.snapshot.touchpoints.occurred_at[rows[weak]], deals.snapshot.zone)
+    day = local_days(deals.snapshot.touchpoints.occurred_at[rows[weak]], deals.snapshot.zone)
     first, last = np.full(n_pairs, _NOBODY), np.full(n_pairs, -_NOBODY)
     np.minimum.at(first, pair[weak], day)
     np.maximum.at(last, pair[weak], day)
     return first < last
-
-
-def _days(instants: Ints, zone: str) -> Ints:
-    """Calendar days, since the epoch, of instants in a zone."""
-    import polars
-
-    local = polars.Series(instants).cast(polars.Datetime("us", "UTC")).dt.convert_time_zone(zone)
-    return local.dt.date().to_physical().cast(polars.Int64).to_numpy()

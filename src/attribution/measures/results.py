@@ -24,9 +24,9 @@ Row = dict[str, Any]
 
 FRACTIONS = ("share", "removal_effect", "removal_effect_value", "probability", "p_conversion")
 """Columns that people read as percentages."""
-NUMBERS = ("deals", "shapley_value", "standard_error")
+NUMBERS = ("deals", "shapley_value", "standard_error", "value", "low", "high")
 """Other numbers that are no amounts."""
-COUNTS = ("n_deals", "n_walks")
+COUNTS = ("n_deals", "n_walks", "n_with", "n_without")
 
 _LABELS = {
     "n_deals": "deals",

@@ -1,0 +1,147 @@
+"""How rungs of effect are shown: as text, in words, and as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+from attribution.measures.results import Row, Table
+
+if TYPE_CHECKING:
+    import altair
+
+__all__ = ["FADES", "NOTHING", "PartnerEffect", "conclusion", "figure"]
+
+NOTHING = {"win_hazard_ratio": 1.0, "win_rate_difference": 0.0, "days_to_close_difference": 0.0}
+"""By measure, the value that says: no difference."""
+_HONEST = (
+    ("time_varying", "win_hazard_ratio"),
+    ("stratified", "win_rate_difference"),
+    ("landmark_30", "win_hazard_ratio"),
+    ("landmark_60", "win_hazard_ratio"),
+)
+"""The figures that must agree before more than an association is spoken of."""
+FADES = "it fades, as where partners are called into deals about to be won"
+"""What the note of the time-varying rung says if its ratio is larger soon after a touch than later."""
+_WIDTH = 110
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class PartnerEffect(Table):
+    """Rungs of effect, a row per rung and measure; the foot has the conclusion in words."""
+
+    def plot(self) -> altair.HConcatChart | altair.LayerChart:
+        """The rungs side by side, each measure on its own scale; by partner or program, a forest of them.
+
+        The forest shows the time-varying hazard ratio of each, the largest first.
+
+        Raises
+        ------
+        UsageError
+            If altair is not installed.
+        """
+        from attribution.measures.effect_pictures import forest, rungs
+
+        return forest(self) if self.by else rungs(self)
+
+    def _title(self) -> str:
+        who = ", ".join(self.head["partner"] or ["any partner"])
+        under = "" if self.head["program"] is None else f" under {', '.join(self.head['program'])}"
+        each = f", by {self.by[0]}" if self.by else ""
+        strata = ", ".join(self.head["strata"]) or "nothing"
+        as_of = self.head["as_of"].isoformat().replace("+00:00", "Z")
+        return f"effect of {who}{under}{each}: all deals as of {as_of}, within strata of {strata}"
+
+    def _text(self) -> tuple[list[str], list[list[str]]]:
+        shown = [*self.by, "rung", "measure", "n_with", "n_without", "value", "low", "high"]
+        return shown, [
+            [
+                figure(row["measure"], row[name]) if name in ("value", "low", "high") else _plainly(row[name])
+                for name in shown
+            ]
+            for row in self.rows
+        ]
+
+    def _notes(self) -> list[tuple[str, str]]:
+        notes: list[tuple[str, str]] = [
+            (name, self.foot[name]) for name in ("conclusion", "warning") if name in self.foot
+        ]
+        if not self.by:
+            rungs = dict.fromkeys(row["rung"] for row in self.rows)
+            notes += [
+                (rung, ". ".join(row["note"] for row in self.rows if row["rung"] == rung)) for rung in rungs
+            ]
+        counts = ", ".join(
+            f"{self.foot[f'{name}_deals']:,} {name}" for name in ("won", "lost", "open", "implausible")
+        )
+        notes.append(("deals", f"{self.foot['n_deals']:,}: {counts}"))
+        indent = max(len(label) for label, _ in notes) + 2
+        return [
+            (label, f"\n{' ' * indent}".join(wrap(text, max(_WIDTH - indent, 40)))) for label, text in notes
+        ]
+
+
+def figure(measure: str, value: float | None) -> str:
+    """A figure as people read it: times as fast, percentage points, or days; ``-``: nothing can be said."""
+    if value is None:
+        return "-"
+    match measure:
+        case "win_hazard_ratio":
+            return f"× {value:.2f}"
+        case "win_rate_difference":
+            return f"{value * 100:+.1f} pp"
+        case _:
+            return f"{value:+.1f} days"
+
+
+def _plainly(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def conclusion(rows: Sequence[Row]) -> str:
+    """What may be said of these rungs, in words.
+
+    More than "associated with" only if the honest rungs all rest on enough deals and all exclude no
+    difference, on the same side, and if nothing fades, or shows in the placebo; and even then with what none
+    of the rungs can see.
+    """
+    found = {(row["rung"], row["measure"]): row for row in rows}
+    main = found["time_varying", "win_hazard_ratio"]
+    if _is_insufficient(main):
+        return "Too few deals were won after a touch, or without one, to say anything. Claim nothing."
+    pace = f"{main['value']:.2f} times as fast ({main['low']:.2f} to {main['high']:.2f})"
+    sides = {each: _side(found[each]) for each in _HONEST}
+    side = _side(main)
+    if side == 0:
+        return (
+            f"No difference is shown: after the first touch deals are won {pace}, which includes 1. Claim"
+            " none: the naive figures are what the length of deals and the choice of sellers make of it."
+        )
+    doubts = [f"{rung} does not show it" for (rung, _), other in sides.items() if other != side]
+    if FADES in main["note"]:
+        doubts.append(FADES)
+    if _side(found["placebo", "win_hazard_ratio"]):
+        doubts.append("the placebo shows something, as one in twenty does")
+    unseen = (
+        "None of this sees what sellers saw: partners called into deals about to be won would look the same."
+    )
+    if not doubts:
+        return f"The rungs agree: from the first touch on, deals are won {pace}. {unseen}"
+    return (
+        f"A partner's touch is associated with deals won {pace}. The rungs do not agree:"
+        f" {'; '.join(doubts)}. Do not call it the partner's doing. {unseen}"
+    )
+
+
+def _is_insufficient(row: Row) -> bool:
+    return row["value"] is None or row["note"].startswith("insufficient")
+
+
+def _side(row: Row) -> int:
+    """1: the interval lies above no difference; -1: below; 0: neither, or too few deals."""
+    if _is_insufficient(row):
+        return 0
+    nothing = NOTHING[row["measure"]]
+    return int(row["low"] > nothing) - int(row["high"] < nothing)

@@ -1,0 +1,356 @@
+"""The rungs of effect, each of which takes away one way to be wrong."""
+
+from __future__ import annotations
+
+from math import exp, hypot, isfinite, sqrt
+from statistics import NormalDist
+
+import numpy as np
+
+from attribution.columns import DAY
+from attribution.measures.effect_table import FADES, figure
+from attribution.measures.estimators import CENSORED, EVENT, kaplan_meier, risk_table
+from attribution.measures.hazards import (
+    NEVER,
+    Contrast,
+    HazardRatio,
+    hazard_ratio,
+    overlap_difference,
+    overlap_weights,
+)
+from attribution.measures.histories import OPEN_DEAL, Histories
+from attribution.measures.intervals import Bools, Estimate, Floats, Ints, difference, mean, welch, wilson
+from attribution.measures.results import Row
+
+__all__ = ["COLUMNS", "rungs_of"]
+
+COLUMNS = ("rung", "measure", "n_with", "n_without", "value", "low", "high", "note")
+
+_Z = NormalDist().inv_cdf(0.975)
+_LANDMARKS = (30, 60)
+_STEP_DAYS, _STEPS = 30, 12
+"""Ages at which the stratified rung compares: so many days apart, so many of them."""
+_DEALT = 10
+"""Times that touches are dealt at random, to see what the usual figure makes of them."""
+_FEWEST_WON, _FEWEST_DECIDED = 10, 30
+_SOON_DAYS = 30
+_COMMON = 0.05
+"""Labels of a covariate that are rarer are not looked at for balance."""
+
+
+def rungs_of(histories: Histories, horizon_days: int, seed: int) -> list[Row]:
+    """All rungs of deals that were touched as these histories say: a row per rung and measure."""
+    random = np.random.default_rng(seed)
+    dealt = [histories.touched_at(_dealt(histories, random)) for _ in range(_DEALT)]
+    return [
+        *_naive(histories, dealt),
+        *_stratified(histories, horizon_days * DAY),
+        _time_varying(histories),
+        *(row for days in _LANDMARKS for row in _landmark(histories, days, horizon_days * DAY)),
+        _placebo(dealt[0]),
+    ]
+
+
+def _dealt(histories: Histories, random: np.random.Generator) -> Ints:
+    """Ages of first touches that came to deals at random, as fast as the real ones.
+
+    Drawn from the Kaplan-Meier curve of the age at the first touch, the end of a deal censoring it.
+    """
+    first = np.minimum(histories.touched, histories.end)
+    table = risk_table(first, np.where(histories.touched < histories.end, EVENT, CENSORED))
+    touched_by = 1 - kaplan_meier(table).value
+    row = np.searchsorted(touched_by, random.random(len(first)))
+    return np.append(table.time.astype(np.int64), NEVER)[row]
+
+
+def _naive(histories: Histories, dealt: list[Histories]) -> list[Row]:
+    """Closed deals with a touch before their close, less those without: what dashboards show.
+
+    Win rate: won / (won + lost), with Newcombe's interval; days to close: mean of the won, by dates, with
+    Welch's. Misleads always: a deal that lives longer has more time to be touched (immortal time), and
+    sellers choose whom they call into what.
+    """
+    rate, days, n_rate, n_days, fewest = _usual(histories)
+    by_chance = [_usual(each) for each in dealt]
+    rate_by_chance = _mean([_number(each[0].value) for each in by_chance])
+    days_by_chance = _mean([_number(each[1].value) for each in by_chance])
+    return [
+        _row(
+            "naive",
+            "win_rate_difference",
+            n_rate,
+            _ends(rate),
+            "won / (won + lost) with a touch before the close or without, as dashboards show: sellers choose"
+            " whom they call into what" + _by_chance(rate_by_chance, "win_rate_difference"),
+            fewest >= _FEWEST_WON and min(n_rate) >= _FEWEST_DECIDED,
+        ),
+        _row(
+            "naive",
+            "days_to_close_difference",
+            n_days,
+            _ends(days),
+            "close date less created date of won deals: a deal that lives longer has more time to be touched"
+            + _by_chance(days_by_chance, "days_to_close_difference"),
+            min(n_days) >= _FEWEST_WON,
+        ),
+    ]
+
+
+def _by_chance(value: float | None, measure: str) -> str:
+    return "" if value is None else f"; touches dealt at random would show {figure(measure, value)}"
+
+
+def _usual(
+    histories: Histories,
+) -> tuple[Estimate, Estimate, tuple[int, int], tuple[int, int], int]:
+    """Differences of win rate and of days to close, with - without; sizes, and the fewest wins of a side."""
+    group = (histories.touched == NEVER).astype(np.int64)
+    n = np.bincount(group[histories.outcome != OPEN_DEAL], minlength=2)
+    won = np.bincount(group[histories.won], minlength=2)
+    rates = wilson(won, n)
+    dated = histories.won & np.isfinite(histories.usual_days)
+    days = mean(histories.usual_days[dated], group[dated], 2)
+    return (
+        difference(*_sides(rates)),
+        welch(*_sides(days)),
+        (int(n[0]), int(n[1])),
+        (int(won[0]), int(won[1])),
+        int(won.min()),
+    )
+
+
+def _sides(estimate: Estimate) -> tuple[Estimate, Estimate]:
+    """The estimates of two groups, apart."""
+    one, other = (
+        Estimate(
+            estimate.n[at],
+            estimate.value[at],
+            estimate.low[at],
+            estimate.high[at],
+            None if estimate.variance is None else estimate.variance[at],
+        )
+        for at in (slice(0, 1), slice(1, 2))
+    )
+    return one, other
+
+
+def _stratified(histories: Histories, horizon: int) -> list[Row]:
+    """At several ages: open deals first touched lately, less open deals not touched yet, of equal strata.
+
+    At ages k = 30, 60, ... 360 days: exposed are deals open at k with their first touch in (k - 30, k] (at 30
+    those touched by then), others are open at k and not touched by k. Cells are strata x ages, compared by
+    :func:`attribution.measures.hazards.overlap_difference`; a deal may be one of the others several times.
+    Sources: as there, and Hernan & Robins (2016). Misleads when what no stratum holds draws partners in.
+    """
+    step = _STEP_DAYS * DAY
+    # of how many of the ages: open then, followed for the horizon, and not touched more than a step before
+    n_ages = np.minimum((histories.end - 1) // step, (histories.reach - horizon) // step)
+    untouched_for = np.where(histories.touched == NEVER, _STEPS, -(-histories.touched // step))
+    n_ages = np.clip(np.minimum(n_ages, np.maximum(untouched_for, 1)), 0, _STEPS)
+    deal = np.repeat(np.arange(len(n_ages)), n_ages)
+    age = np.arange(len(deal)) - np.repeat(np.cumsum(n_ages) - n_ages, n_ages) + 1
+    what = (
+        f"open deals first touched in the last {_STEP_DAYS} days beside open ones of equal age and strata not"
+    )
+    return _compared("stratified", histories, deal, age * step, horizon, f"{what} touched yet")
+
+
+def _landmark(histories: Histories, days: int, horizon: int) -> list[Row]:
+    """Deals open at an age, touched by then or not, and what came after.
+
+    The hazard ratio is Cox's from that age on, exposure fixed (Anderson et al. 1983); shares and days as in
+    the stratified rung. Misleads when what no stratum holds draws partners in; later touches of the others
+    pull it towards no difference.
+    """
+    rung, age = f"landmark_{days}", days * DAY
+    what = f"deals open {days} days after their creation, touched by then or not"
+    deal = np.flatnonzero((histories.end > age) & (histories.reach >= age + horizon))
+    shares = _compared(rung, histories, deal, np.full(len(deal), age), horizon, what)
+    fixed = np.where(histories.touched <= age, 0, NEVER)
+    entry = np.full(len(fixed), age)
+    found = hazard_ratio(histories.end, histories.won, fixed, histories.stratum, entry)
+    n = _n_at_risk(histories.end, fixed, entry)
+    return [*shares, _ratio_row(rung, found, n, "all that came after")]
+
+
+def _compared(rung: str, histories: Histories, deal: Ints, age: Ints, horizon: int, what: str) -> list[Row]:
+    """Rows of wins within the horizon, and of the days that these took, of deals observed at ages."""
+    exposed = histories.touched[deal] <= age
+    end = histories.end[deal]
+    won = histories.won[deal] & (end <= age + horizon)
+    cell = histories.stratum[deal] * (int(age.max(initial=0)) // DAY + 1) + age // DAY
+    shares = overlap_difference(won.astype(np.float64), exposed, cell, deal)
+    days = overlap_difference((end - age)[won] / DAY, exposed[won], cell[won], deal[won])
+    weights = overlap_weights(exposed, cell)
+    n_won = [len(np.unique(deal[won & (weights > 0) & side])) for side in (exposed, ~exposed)]
+    balance = _imbalance(
+        {name: codes[deal] for name, codes in histories.covariates.items()}, exposed, weights
+    )
+    alone = "" if not shares.n_alone else f"; {shares.n_alone} touched have nobody to be compared with"
+    note = f"{what}; won within {horizon // DAY} days from there"
+    details = f"; effective n {shares.effective_with:.0f} and {shares.effective_without:.0f}{balance}{alone}"
+    return [
+        _row(
+            rung,
+            "win_rate_difference",
+            (shares.n_with, shares.n_without),
+            _around(shares),
+            note + details,
+            min(n_won) >= _FEWEST_WON and min(shares.n_with, shares.n_without) >= _FEWEST_DECIDED,
+        ),
+        _row(
+            rung,
+            "days_to_close_difference",
+            (days.n_with, days.n_without),
+            _around(days),
+            "days that those wins took",
+            min(days.n_with, days.n_without) >= _FEWEST_WON,
+        ),
+    ]
+
+
+def _imbalance(covariates: dict[str, Ints], exposed: Bools, weights: Floats) -> str:
+    """In words, the covariate outside the strata in which both sides still differ most.
+
+    Of its labels the largest standardised difference of weighted shares, |p1 - p0| over
+    sqrt((p1 (1 - p1) + p0 (1 - p0)) / 2).
+    """
+    worst = (0.0, "")
+    for name, codes in covariates.items():
+        one, other = (
+            np.bincount(codes[side] + 1, weights[side], minlength=int(codes.max(initial=0)) + 2)
+            for side in (exposed, ~exposed)
+        )
+        if not one.any() or not other.any():
+            continue
+        p1, p0 = one / one.sum(), other / other.sum()
+        common = (p1 + p0) / 2 >= _COMMON
+        spread = np.sqrt((p1 * (1 - p1) + p0 * (1 - p0)) / 2)
+        apart = np.abs(p1 - p0)[common] / np.maximum(spread[common], 1e-12)
+        worst = max(worst, (float(apart.max(initial=0)), name))
+    return f"; most unbalanced of the rest: {worst[1]}, by {worst[0]:.2f} sd" if worst[1] else ""
+
+
+def _time_varying(histories: Histories) -> Row:
+    """Win hazard after the first touch over that before it, or without any, at equal age and strata.
+
+    :func:`attribution.measures.hazards.hazard_ratio` with the age of the deal as time: cause-specific, so
+    that a lost deal leaves the race and an open one is censored at as_of. The note has the person-time, and
+    the E-value: how much likelier a hidden trait would have to make both a touch and a win to explain the
+    ratio. Sources: Cox (1972), VanderWeele & Ding (2017). Misleads when sellers call partners into hot
+    deals.
+    """
+    found = hazard_ratio(histories.end, histories.won, histories.touched, histories.stratum)
+    what = "wins per day open, after the first touch and before it or without one, at equal age"
+    n = _n_at_risk(histories.end, histories.touched, np.zeros_like(histories.end))
+    more = "" if not isfinite(found.log) else f"; E-value {_e_value(exp(found.log)):.2f}"
+    soon, later = _soon_and_later(histories)
+    if isfinite(soon.log) and isfinite(later.log):
+        early, late = f"× {exp(soon.log):.2f} in the first {_SOON_DAYS} days", f"× {exp(later.log):.2f} later"
+        more += f"; {early} after the touch, {late}"
+        if soon.log - later.log > _Z * hypot(soon.error, later.error):
+            more += f": {FADES}"
+    return _ratio_row("time_varying", found, n, what, more)
+
+
+def _soon_and_later(histories: Histories) -> tuple[HazardRatio, HazardRatio]:
+    """The hazard ratio within some days of the first touch, and that later on, against untouched deals.
+
+    A deal touched takes part twice: until its touch, and again for as long as it is looked at afterwards.
+    """
+    before = np.minimum(histories.end, histories.touched)
+    # a sum beyond NEVER would be negative
+    since = np.minimum(histories.touched, histories.end)
+    turn = np.minimum(histories.end, since + _SOON_DAYS * DAY)
+
+    def ratio(entry: Ints, end: Ints) -> HazardRatio:
+        ends = np.concatenate([before, end])
+        return hazard_ratio(
+            ends,
+            np.tile(histories.won, 2) & (ends == np.tile(histories.end, 2)),
+            np.concatenate([np.full(len(before), NEVER), entry]),
+            np.tile(histories.stratum, 2),
+            np.concatenate([np.zeros_like(entry), entry]),
+        )
+
+    return ratio(since, turn), ratio(turn, histories.end)
+
+
+def _placebo(dealt: Histories) -> Row:
+    """The hazard ratio of touches that were dealt at random at the pace of the real ones: 1, but for chance.
+
+    It tests the method on these very deals: if age, strata or censoring were treated wrongly, it would show.
+    A randomisation check in the sense of R. A. Fisher (1935). Misleads when taken as a test of confounding:
+    it cannot see what draws partners in.
+    """
+    found = hazard_ratio(dealt.end, dealt.won, dealt.touched, dealt.stratum)
+    n = _n_at_risk(dealt.end, dealt.touched, np.zeros_like(dealt.end))
+    what = "as time_varying, on touches dealt at random at the pace of the real ones; 1 but for chance"
+    return _ratio_row("placebo", found, n, what)
+
+
+def _n_at_risk(end: Ints, exposed_from: Ints, entry: Ints) -> tuple[int, int]:
+    """Deals that were at risk after exposure, and before it or without."""
+    begin = np.maximum(exposed_from, entry)
+    return int((begin < end).sum()), int(((end > entry) & (begin > entry)).sum())
+
+
+def _e_value(ratio: float) -> float:
+    """E-value of a hazard ratio of a common event, by the usual approximation to a risk ratio."""
+    ratio = max(ratio, 1 / ratio)
+    risk: float = (1 - 0.5 ** sqrt(ratio)) / (1 - 0.5 ** sqrt(1 / ratio))
+    return risk + sqrt(risk * (risk - 1))
+
+
+def _ratio_row(rung: str, found: HazardRatio, n: tuple[int, int], what: str, more: str = "") -> Row:
+    wins = (
+        f"{what}: {found.n_events_with:,} wins in {found.time_with / DAY:,.0f} days with,"
+        f" {found.n_events_without:,} in {found.time_without / DAY:,.0f} without{more}"
+    )
+    ends = tuple(found.log + side * found.error for side in (0, -_Z, _Z))
+    enough = min(found.n_events_with, found.n_events_without) >= _FEWEST_WON
+    return _row(
+        rung,
+        "win_hazard_ratio",
+        n,
+        tuple(exp(each) if isfinite(each) else float("nan") for each in ends),
+        wins,
+        enough,
+    )
+
+
+def _row(
+    rung: str, measure: str, n: tuple[int, int], value: tuple[float, ...], note: str, enough: bool
+) -> Row:
+    if not all(map(isfinite, value)):
+        figures: list[float | None] = [None, None, None]
+    else:
+        figures = list(value)
+    return dict(
+        zip(
+            COLUMNS,
+            (rung, measure, *n, *figures, note if enough else f"insufficient; {note}"),
+            strict=True,
+        )
+    )
+
+
+def _around(contrast: Contrast) -> tuple[float, float, float]:
+    return (
+        contrast.value,
+        contrast.value - _Z * contrast.error,
+        contrast.value + _Z * contrast.error,
+    )
+
+
+def _ends(estimate: Estimate) -> tuple[float, float, float]:
+    return _number(estimate.value), _number(estimate.low), _number(estimate.high)
+
+
+def _number(array: Floats) -> float:
+    return float(array[0])
+
+
+def _mean(values: list[float]) -> float | None:
+    finite = [value for value in values if isfinite(value)]
+    return sum(finite) / len(finite) if finite else None

@@ -28,7 +28,7 @@ EXPECTED = [
     *("StoppedEarly", "Store", "StoreError", "Table", "Touchpoint", "TransientCrmError", "UsageError"),
     *("Position", "TimeDecay", "Weighted"),
     *("attribute", "ecosystem_graph", "influenced", "sourced"),
-    *("PartnerEffect", "partner_effect"),
+    *("Lifecycle", "PartnerEffect", "lifecycle", "partner_effect"),
     *("Markov", "RemovalEffects", "Shapley", "removal_effects", "shapley_values", "compare"),
     *("WhatIf", "what_if"),
 ]

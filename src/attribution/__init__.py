@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from attribution.measures.coalitions import shapley_values
     from attribution.measures.comparison import compare
     from attribution.measures.credit import Credit, attribute
+    from attribution.measures.economics import lifecycle
     from attribution.measures.effect_table import PartnerEffect
     from attribution.measures.effects import partner_effect
+    from attribution.measures.lifecycle_table import Lifecycle
     from attribution.measures.removal import RemovalEffects, removal_effects
     from attribution.measures.results import Table
     from attribution.measures.sensitivity import WhatIf, what_if
@@ -63,8 +65,10 @@ _HOMES = {
     "attribution.measures.coalitions": ("shapley_values",),
     "attribution.measures.comparison": ("compare",),
     "attribution.measures.credit": ("Credit", "attribute"),
+    "attribution.measures.economics": ("lifecycle",),
     "attribution.measures.effect_table": ("PartnerEffect",),
     "attribution.measures.effects": ("partner_effect",),
+    "attribution.measures.lifecycle_table": ("Lifecycle",),
     "attribution.measures.removal": ("RemovalEffects", "removal_effects"),
     "attribution.measures.results": ("Table",),
     "attribution.measures.sensitivity": ("WhatIf", "what_if"),
@@ -90,6 +94,7 @@ __all__ = [
     "FirstTouch",
     "Influenced",
     "LastTouch",
+    "Lifecycle",
     "Linear",
     "Mapping",
     "Markov",
@@ -115,6 +120,7 @@ __all__ = [
     "compare",
     "ecosystem_graph",
     "influenced",
+    "lifecycle",
     "partner_effect",
     "removal_effects",
     "shapley_values",

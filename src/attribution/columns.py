@@ -224,6 +224,8 @@ class Snapshot:
     excluded_deals: int = 0
     direct_touches: int = 0
     """Acts without any partner that were given along; they are on no path."""
+    partner_since: tuple[int | None, ...] = ()
+    """When each partner was signed; None, or nothing at all: not known."""
     memo: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
     """What has been worked out of these columns, which never change, by name and policy hash."""
 

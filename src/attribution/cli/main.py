@@ -33,6 +33,7 @@ app.command()(reports.sourced)
 app.command()(reports.influenced)
 app.command()(reports.credit)
 app.command()(effects.effect)
+app.command()(effects.lifecycle)
 app.command()(checks.what_if)
 app.command()(checks.settings)
 

@@ -77,6 +77,20 @@ class Partners:
     programs: tuple[Party, ...]
     tiers: tuple[Party, ...]
 
+    @property
+    def since(self) -> tuple[int | None, ...]:
+        """Per party when it was signed: its first membership of a program, else when it first was a partner.
+
+        None where nothing tells, as of an account that only a mapped field names.
+        """
+        known = self.spans.filter(pl.col("since") > _EVER).select("partner", "since")
+        begun = {
+            code: at
+            for spans in (known, self.members.select("partner", "since"))
+            for code, at in spans.group_by("partner").agg(pl.col("since").dt.epoch("us").min()).iter_rows()
+        }
+        return tuple(begun.get(code) for code in range(len(self.parties)))
+
     def program_named(self, column: str) -> pl.Expr:
         """The programs that a mapped field names: by id, or by name if one has it; else the text itself."""
         names = [program.name for program in self.programs]

@@ -82,6 +82,7 @@ def derive(
         stranded=_stranded(stranded, scene.partners.parties),
         names=tuple(deals["name"]),
         partners=scene.partners.parties,
+        partner_since=scene.partners.since,
         parents=scene.partners.parents,
         programs=programs,
         tiers=scene.partners.tiers,

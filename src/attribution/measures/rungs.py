@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import exp, hypot, isfinite, sqrt
+from math import exp, hypot, isfinite, nan, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -30,7 +30,7 @@ _Z = NormalDist().inv_cdf(0.975)
 _LANDMARKS = (30, 60)
 _STEP_DAYS, _STEPS = 30, 12
 """Ages at which the stratified rung compares: so many days apart, so many of them."""
-_DEALT = 10
+_DEALT = 5
 """Times that touches are dealt at random, to see what the usual figure makes of them."""
 _FEWEST_WON, _FEWEST_DECIDED = 10, 30
 _SOON_DAYS = 30
@@ -71,9 +71,8 @@ def _naive(histories: Histories, dealt: list[Histories]) -> list[Row]:
     sellers choose whom they call into what.
     """
     rate, days, n_rate, n_days, fewest = _usual(histories)
-    by_chance = [_usual(each) for each in dealt]
-    rate_by_chance = _mean([_number(each[0].value) for each in by_chance])
-    days_by_chance = _mean([_number(each[1].value) for each in by_chance])
+    by_chance = [_usual_figures(each) for each in dealt]
+    rate_by_chance, days_by_chance = (_mean(list(each)) for each in zip(*by_chance, strict=True))
     return [
         _row(
             "naive",
@@ -98,6 +97,22 @@ def _naive(histories: Histories, dealt: list[Histories]) -> list[Row]:
 
 def _by_chance(value: float | None, measure: str) -> str:
     return "" if value is None else f"; touches dealt at random would show {figure(measure, value)}"
+
+
+def _usual_figures(histories: Histories) -> tuple[float, float]:
+    """The differences of :func:`_usual` alone; NaN where one side is empty."""
+    touched, closed = histories.touched != NEVER, histories.outcome != OPEN_DEAL
+    dated = histories.won & np.isfinite(histories.usual_days)
+
+    def apart(values: Floats, side: Bools) -> float:
+        if not side.any() or side.all():
+            return nan
+        return float(values[side].mean() - values[~side].mean())
+
+    return (
+        apart(histories.won[closed].astype(np.float64), touched[closed]),
+        apart(histories.usual_days[dated], touched[dated]),
+    )
 
 
 def _usual(

@@ -1,0 +1,196 @@
+"""What partners cost, and what they bring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import inf, nan
+
+import numpy as np
+
+from attribution import money
+from attribution.columns import DAY, OPEN
+from attribution.measures.credit import attribute
+from attribution.measures.intervals import Floats, bootstrap, mean
+from attribution.measures.partner_scene import NO_FIGURE, Scene, acts, figures_of
+from attribution.measures.partner_tables import scores_of
+from attribution.measures.results import Row
+from attribution.models import Linear
+
+__all__ = ["concentration", "costs", "lifetime_value", "needed", "return_on_investment", "satisfaction"]
+
+_YEAR = 365 * DAY
+_YEARS = 3
+"""Years after the first win over which the value of a customer is added up."""
+_TOP = (1, 5)
+
+
+def needed(scene: Scene, target: float) -> Iterator[Row]:
+    """What a recruit brings within the horizon, on average, and how many make up the target."""
+    roster, columns = scene.roster, scene.deals.snapshot.deals
+    horizon = scene.horizon_days * DAY
+    followed = (roster.signed_at != OPEN) & (roster.signed_at <= scene.as_of - horizon)
+    rows = scene.earned
+    who, position = scene.sourced_by[rows], scene.deals.selected[rows]
+    # a win before the signing is the partner's, but not what signing it brought
+    since = columns.closed_at[position] - np.where(followed[who], roster.signed_at[who], 0)
+    counted = followed[who] & (since >= 0) & (since <= horizon)
+    brought = (
+        np.bincount(who[counted], columns.amount[position[counted]], len(roster.parties))[followed]
+        / scene.unit
+    )
+    n = len(brought)
+    each = float(brought.mean()) if n else nan
+    low, high = bootstrap(brought, lambda samples: samples.mean(axis=1), seed=scene.seed)
+    what = (
+        f"sourced and won within {scene.horizon_days} days of signing, of all partners signed that long ago"
+    )
+    note = what if n else "not known: supply signed_at in partners, or wait"
+    yield scene.row("revenue_per_recruit", n, (each, low, high), scene.deals.currency, note)
+    needed = (_quotient(target, each), _quotient(target, high), _quotient(target, low))
+    yield scene.row(
+        "partners_needed",
+        n,
+        needed,
+        "partners",
+        f"for {target:,.0f} {scene.deals.currency}: {note}",
+    )
+
+
+def _quotient(over: float, under: float) -> float:
+    return over / under if under > 0 else inf
+
+
+def costs(scene: Scene) -> Iterator[Row]:
+    """What was spent up to as_of, of all, of each partner, and per partner signed and active."""
+    currency, roster = scene.deals.currency, scene.roster
+    active = np.unique(acts(scene)[0])
+    if scene.books is None:
+        for metric in ("cost", "cost_per_recruited", "cost_per_activated"):
+            yield scene.row(metric, 0, NO_FIGURE, currency, "not known: supply costs")
+        return
+    total = money.total(scene.books.amount) / scene.unit
+    yield scene.row("cost", len(scene.books.amount), (total, nan, nan), currency, "all costs up to as_of")
+    for code in np.unique(scene.books.partner[scene.books.partner >= 0]).tolist():
+        mine = scene.books.amount[scene.books.partner == code]
+        amount = money.total(mine) / scene.unit
+        yield scene.row("cost", len(mine), (amount, nan, nan), currency, "its own costs up to as_of", code)
+    n_signed = int((roster.signed_at != OPEN).sum())
+    for metric, n, who in (
+        ("cost_per_recruited", n_signed, "partners signed"),
+        ("cost_per_activated", len(active), "partners with a touchpoint"),
+    ):
+        each = total / n if n else nan
+        yield scene.row(metric, n, (each, nan, nan), currency, f"all costs / {n:,} {who}")
+
+
+def return_on_investment(scene: Scene) -> Iterator[Row]:
+    """(margin - cost) / cost, between what partners sourced and what they also have credit for."""
+    metric = "return_on_investment"
+    missing = [name for name, given in (("costs", scene.books), ("margins", scene.margins)) if given is None]
+    if scene.books is None or scene.margins is None:
+        yield scene.row(metric, 0, NO_FIGURE, "ratio", f"not known: supply {' and '.join(missing)}")
+        return
+    deals, n = scene.deals, len(scene.roster.parties)
+    known = scene.won & np.isfinite(scene.margins[deals.selected])
+    rows = known & (scene.sourced_by >= 0)
+    low = np.bincount(scene.sourced_by[rows], scene.margins[deals.selected[rows]], n)
+    credit = attribute(deals, Linear(), eligible="qualified").cells
+    partner, deal = (
+        deals.snapshot.touchpoints.partner[credit.touchpoint].astype(np.int64),
+        deals.deal_of[credit.touchpoint],
+    )
+    source = np.full(len(deals.snapshot.deals), -1)
+    source[deals.selected] = scene.sourced_by
+    margin = np.nan_to_num(scene.margins[deal]) * credit.numbers["share"]
+    others = partner != source[deal]
+    high = low + np.bincount(partner[others], margin[others], n)
+    # of all partners together, a deal that one of them sourced is theirs already
+    both = (float(low.sum()), float(low.sum() + margin[source[deal] < 0].sum()))
+    what = "bounds: low counts deals that partners sourced, high also linear credit for influence on others"
+    total = float(money.total(scene.books.amount))
+    yield scene.row(metric, int(known.sum()), (nan, *_returns(both, total)), "ratio", what)
+    named = scene.books.partner >= 0
+    own = np.bincount(scene.books.partner[named], scene.books.amount[named], n)
+    for code in np.flatnonzero(own > 0).tolist():
+        bounds = _returns((float(low[code]), float(high[code])), float(own[code]))
+        count = int((scene.sourced_by[known] == code).sum())
+        yield scene.row(metric, count, (nan, *bounds), "ratio", f"{what}; its own costs only", code)
+
+
+def _returns(margins: tuple[float, float], cost: float) -> tuple[float, float]:
+    low, high = ((margin - cost) / cost if cost > 0 else nan for margin in margins)
+    return low, high
+
+
+def lifetime_value(scene: Scene, discount: float) -> Iterator[Row]:
+    """Margin of a customer over its first years, by the partner that sourced its first win."""
+    metric, currency = "customer_lifetime_value", scene.deals.currency
+    if scene.margins is None:
+        yield scene.row(metric, 0, NO_FIGURE, currency, "not known: supply margins")
+        return
+    deals, columns = scene.deals, scene.deals.snapshot.deals
+    known = scene.won & (columns.account[deals.selected] >= 0) & np.isfinite(scene.margins[deals.selected])
+    position, who = deals.selected[known], scene.sourced_by[known]
+    order = np.lexsort((position, columns.closed_at[position], columns.account[position]))
+    position, who = position[order], who[order]
+    account, closed = columns.account[position], columns.closed_at[position]
+    first = np.flatnonzero(np.diff(account, prepend=-1) != 0)
+    customer = np.cumsum(np.diff(account, prepend=-1) != 0) - 1
+    begun, acquired_by = closed[first], who[first]
+    year = (closed - begun[customer]) // _YEAR if len(first) else closed
+    followed = (scene.as_of - begun)[:, None] >= (np.arange(_YEARS) + 1) * _YEAR
+    value = np.zeros((len(first), _YEARS))
+    early = year < _YEARS
+    np.add.at(value, (customer[early], year[early]), scene.margins[position[early]] / scene.unit)
+    value[~followed] = np.nan
+    factor = (1 + discount) ** -np.arange(_YEARS)
+
+    def worth(samples: Floats) -> Floats:
+        there = np.isfinite(samples)
+        n = there.sum(axis=-2)
+        yearly = np.where(there, samples, 0).sum(axis=-2) / np.maximum(n, 1)
+        found: Floats = np.where(n[..., 0] > 0, (yearly * factor).sum(axis=-1), np.nan)
+        return found
+
+    for code in [None, *np.unique(acquired_by[acquired_by >= 0]).tolist()]:
+        mine = value[acquired_by >= 0] if code is None else value[acquired_by == code]
+        n_years = int(np.isfinite(mine).any(axis=0).sum())
+        n_followed = int(np.isfinite(mine[:, 0]).sum())
+        note = f"{n_years} of {_YEARS} years; {n_followed} customers followed for the first"
+        low, high = bootstrap(mine, worth, seed=scene.seed) if n_followed > 1 else (nan, nan)
+        figures = (float(worth(mine[None])[0]) if len(mine) else nan, low, high)
+        yield scene.row(metric, len(mine), figures, currency, note, code)
+
+
+def concentration(scene: Scene) -> Iterator[Row]:
+    """How much of the sourced revenue few partners bring."""
+    known = scene.roster.signed_at != OPEN
+    revenue = np.sort(scene.revenue[known | (scene.revenue > 0)])[::-1]
+    total, n = float(revenue.sum()), len(revenue)
+    for k in _TOP:
+        share = float(revenue[:k].sum()) / total if total > 0 else nan
+        yield scene.row(
+            f"top_{k}_share",
+            n,
+            (share, nan, nan),
+            "share",
+            f"of sourced revenue, by the {k} largest of {n:,}",
+        )
+    rank = np.arange(n, 0, -1)
+    gini = 2 * float(rank @ revenue) / (n * total) - (n + 1) / n if total > 0 else nan
+    note = "of sourced revenue, over all partners signed or earning: 0 equal, 1 all by one"
+    yield scene.row("gini", n, (gini, nan, nan), "ratio", note)
+
+
+def satisfaction(scene: Scene, table: object) -> Iterator[Row]:
+    """Mean score of all, and of each partner, with Student's interval."""
+    if table is None:
+        yield scene.row("satisfaction", 0, NO_FIGURE, "score", "not known: supply satisfaction")
+        return
+    who, score = scores_of(scene.roster, table)
+    groups = [(None, np.ones(len(who), dtype=bool))]
+    groups += [(code, who == code) for code in np.unique(who[who >= 0]).tolist()]
+    for code, rows in groups:
+        mine = score[rows]
+        found = mean(mine, np.zeros(len(mine), dtype=np.int64), 1)
+        yield scene.row("satisfaction", len(mine), figures_of(found), "score", "mean", code)

@@ -33,6 +33,7 @@ from attribution.sync.budget import Budget
 from attribution.sync.evidence import has_evidence, strangers
 from attribution.sync.planning import Plan, described, plan, problems
 from attribution.sync.run import Progress, SyncReport, run
+from attribution.sync.schema import Schema
 from attribution.sync.source import ObjectSummary, Source
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Store"]
 
+_SCHEMA: Final = "schema.json"
 _NO_EVIDENCE: Final = (
     "nothing that was read tells of a partner: no touchpoint can be derived; "
     "`attribution doctor --suggest` looks for fields and objects that do, and prints a mapping of them"
@@ -319,7 +321,8 @@ class Store:
         self, source: Source, mapping: Mapping, objects: Sequence[str] | None, calls_before: int
     ) -> Plan:
         self._folder.check_organization(source.organization_id)
-        return plan(source, mapping, only=objects, calls_before=calls_before)
+        schema = Schema(self.path / _SCHEMA, source.viewer)
+        return plan(source, mapping, only=objects, calls_before=calls_before, schema=schema)
 
     def _sync(
         self,
@@ -333,6 +336,7 @@ class Store:
         with self._folder.lock():
             unavailable = {*self.unavailable, *planned.unavailable} - set(planned.readable)
             self.claim(source.organization_id, unavailable=unavailable)
+            planned.schema.save()
             staging = self.path / "staging"
             if objects is None:
                 _keep_only(staging, planned.readable)
@@ -342,6 +346,8 @@ class Store:
                 append_run(self.path, stopped.report.to_ledger())
                 raise
             finally:
+                # a field that was hidden meanwhile is known to be now
+                planned.schema.save()
                 with suppress(OSError):
                     # not empty where an object was not read to its end: the next sync goes on with it
                     staging.rmdir()

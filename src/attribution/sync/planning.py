@@ -12,14 +12,15 @@ import polars as pl
 
 from attribution import mapping as mappings
 from attribution.arrays import DECIMAL, INSTANT
-from attribution.errors import UsageError, known
+from attribution.errors import RefusedError, UsageError, known
 from attribution.mapping import Meaning, Named, split_path
 from attribution.mirror.log import ObjectLog
 from attribution.readings import Reading, readings
 from attribution.settings import closest, together
-from attribution.sync.source import FieldDescription, ObjectDescription, ObjectSummary, Source
+from attribution.sync.schema import Schema
+from attribution.sync.source import FieldDescription, NotShown, ObjectDescription, ObjectSummary, Source
 
-__all__ = ["Describe", "Plan", "Planned", "described", "plan", "problems", "with_followed"]
+__all__ = ["Describe", "Plan", "Planned", "described", "plan", "planned_anew", "problems", "with_followed"]
 
 Describe = Callable[[str], ObjectDescription]
 
@@ -81,6 +82,8 @@ class Plan:
     """Per object: what will be read."""
     unavailable: Mapping[str, str]
     """Per optional object that cannot be read: why."""
+    schema: Schema
+    """What is known of the objects; to be saved once there is a store."""
     reconciles: bool = False
     """Whether every id is compared, of every object."""
     max_vanished_percent: float = 10.0
@@ -88,9 +91,19 @@ class Plan:
 
 
 def plan(
-    source: Source, mapping: mappings.Mapping, *, only: Sequence[str] | None = None, calls_before: int
+    source: Source,
+    mapping: mappings.Mapping,
+    *,
+    only: Sequence[str] | None = None,
+    calls_before: int,
+    schema: Schema,
 ) -> Plan:
     """Find out what can be read.
+
+    Parameters
+    ----------
+    schema
+        What is known from earlier syncs; it learns what is new.
 
     Raises
     ------
@@ -99,8 +112,12 @@ def plan(
         needed field of it, is not visible to the connected user.
     """
     objects = source.objects()
-    describe = functools.lru_cache(maxsize=None)(source.describe)
+    describe = functools.cache(lambda name: source.describe(name, schema))
     faults = list(problems(mapping, objects, describe))
+    if faults:
+        # a permission may have been granted, and the date of the object not moved
+        describe = functools.cache(lambda name: source.describe(name, schema, anew=True))
+        faults = list(problems(mapping, objects, describe))
     if faults:
         raise together(faults)
     wanted = with_followed(readings(mapping), objects, describe)
@@ -122,18 +139,49 @@ def plan(
             continue
         description = describe(name)
         hidden = [field for field in reading.needed if field not in description.fields]
+        if hidden:
+            description = source.describe(name, schema, anew=True)
+            hidden = [field for field in reading.needed if field not in description.fields]
         if hidden and reading.required:
-            raise UsageError(
-                f"field {', '.join(hidden)} of {name} does not exist or is hidden from the connected user",
-                hint=f"Read access for field {', '.join(hidden)} of {name}: grant it in a permission set "
-                "(Field Permissions)",
-            )
+            raise UsageError(_hidden(name, hidden), hint=_grant(name, hidden))
         if hidden:
             unavailable[name] = f"{name} is not read: field {', '.join(hidden)} is hidden or does not exist"
             continue
-        fields = tuple(field for field in reading.fields if field in description.fields)
-        readable[name] = Planned(reading, description, fields)
-    return Plan(source.server_time, calls_before, objects, readable, unavailable)
+        readable[name] = _planned(reading, description)
+    return Plan(source.server_time, calls_before, objects, readable, unavailable, schema)
+
+
+def planned_anew(source: Source, plan: Plan, planned: Planned, refusal: NotShown) -> Planned:
+    """What can be read of an object now that something of it is not shown any more; asked once.
+
+    Raises
+    ------
+    RefusedError
+        If a needed field is hidden, or nothing has changed: then ``refusal`` itself.
+    """
+    name = planned.reading.object
+    description = source.describe(name, plan.schema, anew=True)
+    hidden = [field for field in planned.reading.needed if field not in description.fields]
+    if hidden:
+        raise RefusedError(f"{_hidden(name, hidden)}; {_grant(name, hidden)}") from refusal
+    again = _planned(planned.reading, description)
+    if again.fields == planned.fields:
+        raise refusal
+    return again
+
+
+def _planned(reading: Reading, description: ObjectDescription) -> Planned:
+    fields = tuple(field for field in reading.fields if field in description.fields)
+    return Planned(reading, description, fields)
+
+
+def _hidden(name: str, fields: Sequence[str]) -> str:
+    return f"field {', '.join(fields)} of {name} does not exist or is hidden from the connected user"
+
+
+def _grant(name: str, fields: Sequence[str]) -> str:
+    named = f"field {', '.join(fields)} of {name}"
+    return f"Read access for {named}: grant it in a permission set (Field Permissions)"
 
 
 def with_followed(

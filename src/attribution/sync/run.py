@@ -20,10 +20,10 @@ from attribution.errors import CrmError, StoppedEarly, TransientCrmError
 from attribution.mirror.coverage import Coverage
 from attribution.mirror.log import Appended, ObjectLog
 from attribution.mirror.pages import Pages
-from attribution.sync.planning import Plan, Planned
+from attribution.sync.planning import Plan, Planned, planned_anew
 from attribution.sync.reconciliation import Reconciliation, reconcile, take_back
 from attribution.sync.rows import Rejected, column_types, typed
-from attribution.sync.source import Source
+from attribution.sync.source import NotShown, Source
 from attribution.sync.watermark import Window, bound_from_clock, deletion_span, next_window, probe_span
 
 __all__ = ["ObjectReport", "Progress", "Rejected", "SyncReport", "run"]
@@ -284,6 +284,16 @@ class _ObjectRun:
         self.reconciled: Reconciliation | None = None
 
     def run(self) -> ObjectReport:
+        """Read the object; where a field was hidden or removed since it was described, without that."""
+        try:
+            return self._run()
+        except NotShown as refusal:
+            self.planned = planned_anew(self.source, self.plan, self.planned, refusal)
+            self.description, self.fields = self.planned.description, self.planned.fields
+            self.log.check_types(column_types(self.description, self.fields))
+            return self._run()
+
+    def _run(self) -> ObjectReport:
         name, log = self.description.name, self.log
         bound = self._bound()
         self._tell_hidden()

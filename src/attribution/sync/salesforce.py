@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from attribution.sync.budget import Budget
 from attribution.sync.bulk import BULK_PAGE_ROWS, JobFailed, Staging, read_in_bulk
 from attribution.sync.credentials import Connection, Environment, login_for
 from attribution.sync.inquiries import Inquiries
+from attribution.sync.schema import Kept, Schema
 from attribution.sync.source import Deletions, FieldDescription, ObjectDescription, ObjectSummary
 from attribution.sync.watermark import Window, halved, literal
 from attribution.sync.wire import Garbled, Kind, Wire, kind_of, read_json
@@ -206,6 +208,7 @@ class Salesforce(Inquiries):
         login = login_for(connection)
         self._host = login.host
         self._base = f"/services/data/v{connection.salesforce_api_version}"
+        self._user = connection.salesforce_username or connection.salesforce_client_id or ""
         self._poll_seconds = connection.attribution_bulk_poll_seconds
         self._wire = Wire(
             login.host,
@@ -225,6 +228,11 @@ class Salesforce(Inquiries):
     def api_calls(self) -> int:
         """HTTP requests sent so far, retries and logins included."""
         return self._wire.sent
+
+    @property
+    def viewer(self) -> str:
+        """Who asks, and how: whoever has the same one sees the same objects and fields."""
+        return hashlib.sha256(f"{self._host} {self._base} {self._user}".encode()).hexdigest()[:32]
 
     @property
     def daily_usage(self) -> tuple[int, int] | None:
@@ -277,9 +285,26 @@ class Salesforce(Inquiries):
         )
         return {summary.name: summary for summary in summaries}
 
-    def describe(self, object: str) -> ObjectDescription:
-        """The fields of one object that the connected user can read."""
-        found = self._get(_Object, f"{self._base}/sobjects/{object}/describe")
+    def describe(self, object: str, schema: Schema | None = None, *, anew: bool = False) -> ObjectDescription:
+        """The fields of one object that the connected user can read.
+
+        What ``schema`` knows is not sent again unless it has changed since, or is asked for ``anew``;
+        what is sent it learns.
+        """
+        now = self.server_time if schema is not None else None
+        kept = None if schema is None or now is None or anew else schema.get(object, now)
+
+        def accept(response: Any) -> _Object:
+            if kept is not None and response.status_code == 304:
+                return _validated(_Object, kept.document)
+            found = _validated(_Object, read_json(response))
+            modified = response.headers.get("Last-Modified")
+            if schema is not None and now is not None and modified:
+                schema.put(object, Kept(modified, now, found.model_dump(by_alias=True, mode="json")))
+            return found
+
+        headers = {"If-Modified-Since": kept.modified} if kept is not None else None
+        found = self._wire.call("GET", f"{self._base}/sobjects/{object}/describe", accept, headers=headers)
         fields = {field.name: _field(field) for field in found.fields}
         children = tuple((child.object, child.field) for child in found.children or ())
         owned = frozenset((child.object, child.field) for child in found.children or () if child.cascades)

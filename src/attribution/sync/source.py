@@ -11,10 +11,24 @@ from typing import Protocol
 
 import polars as pl
 
+from attribution.errors import RefusedError
 from attribution.sync.budget import Budget
+from attribution.sync.schema import Schema
 from attribution.sync.watermark import Window
 
-__all__ = ["Deletions", "FieldDescription", "ObjectDescription", "ObjectSummary", "Source", "Visibility"]
+__all__ = [
+    "Deletions",
+    "FieldDescription",
+    "NotShown",
+    "ObjectDescription",
+    "ObjectSummary",
+    "Source",
+    "Visibility",
+]
+
+
+class NotShown(RefusedError):
+    """The CRM has no such object, field or record, or does not show it to the connected user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +151,17 @@ class Source(Protocol):
         """Every object that the connected user can see."""
         ...
 
-    def describe(self, object: str) -> ObjectDescription:
-        """The fields of one object that the connected user can read."""
+    @property
+    def viewer(self) -> str:
+        """Who asks, and how: whoever has the same one sees the same objects and fields."""
+        ...
+
+    def describe(self, object: str, schema: Schema | None = None, *, anew: bool = False) -> ObjectDescription:
+        """The fields of one object that the connected user can read.
+
+        What ``schema`` knows is not sent again unless it has changed since, or is asked for ``anew``;
+        what is sent it learns.
+        """
         ...
 
     def covered_until(self, object: str, since: datetime, until: datetime) -> datetime:

@@ -36,6 +36,7 @@ from attribution.errors import (
     UsageError,
 )
 from attribution.sync.budget import Budget, Gate
+from attribution.sync.source import NotShown
 
 __all__ = ["Failure", "Garbled", "Grant", "Kind", "Wire", "classify", "failure_of", "kind_of", "usage_of"]
 
@@ -45,6 +46,8 @@ _TIMEOUTS: Final = (10.0, 180.0)  # seconds to connect and to wait for bytes; a 
 _ATTEMPTS: Final = 6
 _LONGEST_WAIT: Final = 120.0
 _TRANSIENT_STATUS: Final = frozenset({406, 408, 420, 429, 500, 502, 503, 504})
+_UNCHANGED: Final = 304
+"""A success only for whoever asked for what has changed: others find no document in it."""
 _FATAL_SESSIONS: Final = ("not valid for use with the REST API", "Connected app is not attached to Agent")
 _FAULT: Final = re.compile(rb"<(?:\w+:)?(exceptionCode|exceptionMessage)>([^<]*)<")
 _USAGE: Final = re.compile(r"(?<![\w-])api-usage=(\d+)/(\d+)")
@@ -133,7 +136,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Failure | 
     >>> classify(503, {"Retry-After": "7"}, b"<html>").retry_after
     7.0
     """
-    if 200 <= status < 300:
+    if 200 <= status < 300 or status == _UNCHANGED:
         return None
     code, text = _error_in(body)
     kind = _kind(status, code, text)
@@ -146,6 +149,9 @@ def _kind(status: int, code: str, text: str) -> Kind:
         return Kind.REFUSED
     if code == "REQUEST_LIMIT_EXCEEDED":
         return Kind.CONCURRENT if "concurrent" in text.lower() else Kind.QUOTA
+    if "No such column" in text:
+        # a bulk job tells it under a code of its own
+        return Kind.MISSING
     if ("Bulk API" in text and "not supported" in text) or "not supported in Bulk Query" in text:
         return Kind.NOT_BULK
     if "Max bulk v2 query" in text:
@@ -341,6 +347,7 @@ class Wire:
         *,
         params: Mapping[str, str] | None = None,
         body: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
         stream: bool = False,
     ) -> T:
         """Send a request until its answer is acceptable.
@@ -359,7 +366,7 @@ class Wire:
                     f"https://{grant.host}{path}",
                     params=params,
                     json=body,
-                    headers={"Authorization": f"Bearer {grant.token}", "Accept": "*/*"},
+                    headers={"Authorization": f"Bearer {grant.token}", "Accept": "*/*", **(headers or {})},
                     stream=stream,
                 )
                 with response:
@@ -431,7 +438,7 @@ _REACTIONS: Final[Mapping[Kind, tuple[type[AttributionError], str]]] = {
     Kind.TIMEOUT: (TransientCrmError, "the query takes Salesforce too long: run the sync again later"),
     Kind.EXPIRED: (RefusedError, "the session has ended: get a new access token, or use a login that renews"),
     Kind.QUOTA: (StoppedEarly, "the quota of 24 hours is used up: run the sync again later to resume"),
-    Kind.MISSING: (RefusedError, "see whether the connected user may read the object and the field"),
+    Kind.MISSING: (NotShown, "see whether the connected user may read the object and the field"),
     Kind.REFUSED: (RefusedError, "see an administrator: credentials, permissions or API version"),
 }
 

@@ -29,8 +29,10 @@ _HANDFUL: Final = 5
 """So many records may always vanish, however few there are."""
 _READ_WHOLE_ABOVE: Final = 5_000
 """More missing records than this are picked out of a whole read, rather than asked for by id."""
-_ASKED_ONE_BY_ONE: Final = 25
-"""Records of which each is asked for in a request of its own, to learn what became of it."""
+_ASKED_SINGLY: Final = 200
+"""So many of those that vanished since the last time are asked for in a request each, to learn why."""
+_ASKED_AGAIN: Final = 25
+"""So many of those that had vanished before."""
 _SHOWN: Final = 5
 _RECYCLED: Final = timedelta(days=16)
 """How long a record may lie in the recycle bin; and a little more."""
@@ -330,8 +332,10 @@ class _Comparison:
             told = {*gone["Id"], *orphans}
             asked = [each for each in left["Id"].sort() if each not in told]
             is_new = set(fresh)
-            asked.sort(key=lambda each: each not in is_new)
-            asked = asked[:_ASKED_ONE_BY_ONE]
+            asked = [
+                *[each for each in asked if each in is_new][:_ASKED_SINGLY],
+                *[each for each in asked if each not in is_new][:_ASKED_AGAIN],
+            ]
             said = [*orphans, *(each for each in asked if self.source.is_deleted(self.name, each))]
         more = pl.DataFrame({"Id": said}, schema={"Id": pl.String()}).with_columns(deleted_at=now)
         gone = pl.concat([gone, more]).group_by("Id").agg(pl.col("deleted_at").min())

@@ -7,6 +7,8 @@ A path is one deal. Its words, in any order:
 ``ann@3+weak+owner``        with facts, separated by ``+``, below
 ``won@10`` ``lost@10``      closed on day 10; without either the deal is open
 ``created@-5``              created on day -5; default: day 0
+``lead@-9``                 the earliest lead of the deal was created on day -9; default: no lead
+``direct@4`` ``direct:call@4``  a meeting, or a call, of our own people without a partner
 ``100.00 USD``              amount and currency; without it the deal is unvalued
 ``reopened@7``              the last of two or more open spells begins on day 7
 ``type=renewal`` ``account=acme`` ``lead_source=Partner`` ``id=D7`` ``closed_on=12``
@@ -40,6 +42,7 @@ from attribution.columns import (
     OUTCOMES,
     STRENGTHS,
     DealColumns,
+    DirectTouches,
     Flag,
     Party,
     Snapshot,
@@ -89,9 +92,11 @@ class Path:
     account: str | None = None
     lead_source: str | None = None
     reopened: float | None = None
+    lead: float | None = None
     closed_on: int | None = None
     segments: dict[str, str] = field(default_factory=dict)
     touches: list[Touch] = field(default_factory=list)
+    direct: list[Touch] = field(default_factory=list)
 
 
 def instant(day: float) -> int:
@@ -114,10 +119,11 @@ def parse(text: str, id: str) -> Path:
         name, _, value = word.partition("@")
         if name in ("won", "lost") and value:
             parsed.outcome, parsed.closed = name, float(value)
-        elif name in ("created", "reopened") and value:
+        elif name in ("created", "reopened", "lead") and value:
             setattr(parsed, name, float(value))
         elif "@" in word:
-            parsed.touches.append(_touch(word, f"{parsed.id}r{len(parsed.touches)}"))
+            touch = _touch(word, f"{parsed.id}r{len(parsed.touches) + len(parsed.direct)}")
+            (parsed.direct if touch.partner == "direct" else parsed.touches).append(touch)
         elif word.partition("=")[0] in names:
             setattr(parsed, word.partition("=")[0], word.partition("=")[2].replace("_", " "))
         elif word[0].isupper() and "=" in word:
@@ -216,6 +222,7 @@ def deals_of(
         rate_is_current=np.zeros(len(paths), dtype="?"),
         deal_type=array((DEAL_TYPES.index(deal.type) for deal in paths), "i1"),
         account=array((accounts.get(deal.account or "", -1) for deal in paths), "i4"),
+        lead_created_at=array((OPEN if d.lead is None else instant(d.lead) for d in paths), "i8"),
         last_open_spell_at=array((OPEN if d.reopened is None else instant(d.reopened) for d in paths), "i8"),
         lead_source=array((lead_sources.get(deal.lead_source or "", -1) for deal in paths), "i2"),
         segments=tuple(
@@ -255,6 +262,7 @@ def deals_of(
         "deals": read_only(deals),
         "touchpoints": read_only(touchpoints),
         "stranded": Stranded(array((), "S18"), nothing, array((), "i4"), array((), "i1"), array((), "?")),
+        "direct": _direct(paths, kinds, deals.account),
         "names": tuple(deal.id for deal in paths),
         "partners": tuple(Party(f"{name}-id", name) for name in partners),
         "parents": (),
@@ -275,3 +283,23 @@ def deals_of(
         **more,
     }
     return Deals(Snapshot(**columns), policy or Policy())  # type: ignore[arg-type] # columns are typed above
+
+
+def _direct(paths: list[Path], kinds: tuple[str, ...], account: np.ndarray) -> DirectTouches:
+    acts = [
+        (at, touch)
+        for at, deal in enumerate(paths)
+        for touch in sorted(deal.direct, key=lambda t: (instant(t.day), t.record.encode()))
+    ]
+    deal = np.array([at for at, _ in acts], dtype="i4")
+    return read_only(
+        DirectTouches(
+            deal=deal,
+            account=account[deal],
+            occurred_at=np.array([instant(t.day) for _, t in acts], dtype="i8"),
+            recorded_at=np.array([instant(t.day) for _, t in acts], dtype="i8"),
+            kind=np.array([kinds.index(t.kind) for _, t in acts], dtype="i1"),
+            object=np.zeros(len(acts), dtype="i1"),
+            record=np.array([t.record for _, t in acts], dtype="S18"),
+        )
+    )

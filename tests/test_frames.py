@@ -337,11 +337,20 @@ def test_evidence_recorded_later_is_flagged():
     assert one().touchpoints[0].recorded_at == MARCH
 
 
-def test_direct_touches_are_counted_and_on_no_path():
+def test_direct_touches_are_kept_and_on_no_path():
     touches = changed(TOUCHES, partner=["Acme", None, "(direct)", None], is_direct=[False, True, True, True])
     deals = built(touches=touches, as_of=datetime(2026, 2, 1, tzinfo=UTC))
-    assert deals.snapshot.direct_touches == 2  # one of the three is later
+    assert len(deals.snapshot.direct) == 2  # one of the three is later
     assert [party.name for party in deals.partners] == ["Acme"]
+    for pool, expected in (("partners", ["Acme"]), ("all", ["(direct)", "Acme"])):
+        rows = attribute(deals, Linear(), of="all", pool=pool).by("partner").rows
+        assert sorted(row["partner"] for row in rows) == expected
+
+
+def test_a_lead_of_the_future_is_not_known():
+    deals = changed(DEALS, lead_created_at=[JANUARY, MARCH, None])
+    known = [deal.lead_created_at for deal in built(deals, as_of=datetime(2026, 2, 1, tzinfo=UTC))]
+    assert known == [JANUARY, None, None]
 
 
 def stages(*rows):
@@ -628,9 +637,10 @@ def frames_of(drawn):
         "closed_on": [None if deal.closed is None else moment(deal.closed // 1).date() for deal in drawn],
         "account_id": [deal.account for deal in drawn],
         "deal_type": [deal.type for deal in drawn],
+        "lead_created_at": [moment(deal.lead) for deal in drawn],
         **{name: [deal.segments.get(name) for deal in drawn] for name in ("Region", "Size")},
     }
-    touched = [(deal, touch) for deal in drawn for touch in deal.touches]
+    touched = [(deal, touch) for deal in drawn for touch in (*deal.touches, *deal.direct)]
     touches = {
         "deal_id": [deal.id for deal, _ in touched],
         "id": [f"{touch.record}" for _, touch in touched],
@@ -649,6 +659,7 @@ def frames_of(drawn):
             for _, touch in touched
         ],
         "recorded_by_owner": [bool(touch.flags & 64) for _, touch in touched],
+        "is_direct": [touch.partner == "direct" for _, touch in touched],
     }
     return deals, touches
 
@@ -665,7 +676,8 @@ def simple(drawn):
 
 def documents(deals):
     for of in ("won", "all"):
-        measures = sourced(deals, of), influenced(deals, of), attribute(deals, Linear(), of=of)
+        credit = [attribute(deals, Linear(), of=of, pool=pool) for pool in ("partners", "all")]
+        measures = sourced(deals, of), influenced(deals, of), *credit
         for by in (("partner",), ("partner", "program"), ("deal_type",)):
             for measure in measures:
                 document = measure.by(*by).to_dict()

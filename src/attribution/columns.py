@@ -25,6 +25,7 @@ __all__ = [
     "APPROVALS",
     "DAY",
     "DEAL_TYPES",
+    "DIRECT",
     "KINDS",
     "NOBODY",
     "NO_DAY",
@@ -33,6 +34,7 @@ __all__ = [
     "STRENGTHS",
     "Bools",
     "DealColumns",
+    "DirectTouches",
     "Flag",
     "Ints",
     "Party",
@@ -92,6 +94,10 @@ class Party:
     parent_id: str | None = None
 
 
+DIRECT = Party("", "(direct)")
+"""Who plays for our own people where they are players beside partners; it has no id."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DealColumns:
     """One entry per deal, ordered by id, bytewise."""
@@ -113,6 +119,8 @@ class DealColumns:
     """Code into ``DEAL_TYPES``."""
     account: NDArray[np.int32]
     """Code of the account, equal for deals of one account; -1 without one."""
+    lead_created_at: Ints
+    """Creation of the earliest lead that became this deal; ``OPEN`` without one."""
     last_open_spell_at: Ints
     """Start of the last open spell before the close if there were two or more, else ``OPEN``."""
     lead_source: NDArray[np.int16]
@@ -192,12 +200,35 @@ class Stranded:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class DirectTouches:
+    """Meetings and calls of our own people without a partner, on a deal or on its account only.
+
+    One entry per act, ordered by (deal, occurred_at, id); those on an account only come first.
+    """
+
+    deal: NDArray[np.int32]
+    """Position of the deal; -1: the act is on the account only."""
+    account: NDArray[np.int32]
+    """Code of the account, as in ``DealColumns.account``; -1 without one."""
+    occurred_at: Ints
+    recorded_at: Ints
+    kind: NDArray[np.int8]
+    object: NDArray[np.int8]
+    record: NDArray[np.bytes_]
+
+    def __len__(self) -> int:
+        return len(self.deal)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """Everything known of all deals as of an instant; no policy has touched it."""
 
     deals: DealColumns
     touchpoints: TouchpointColumns
     stranded: Stranded
+    direct: DirectTouches
+    """On no path; players beside partners where a measure asks for it."""
     names: Sequence[str]
     """Display names of the deals, in their order."""
     partners: tuple[Party, ...]
@@ -222,8 +253,6 @@ class Snapshot:
     fiscal: FiscalYear
     mapping_hash: str
     excluded_deals: int = 0
-    direct_touches: int = 0
-    """Acts without any partner that were given along; they are on no path."""
     partner_since: tuple[int | None, ...] = ()
     """When each partner was signed; None, or nothing at all: not known."""
     memo: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)

@@ -90,7 +90,7 @@ class Deals:
             ``deal_type``         ``new``, ``expansion``, ``renewal``, ``unclassified`` (null; default)
             ``name``              default: the id
             ``owner_id``          kept as a segment of this name
-            ``lead_created_at``   instant at which the deal's earliest lead was created
+            ``lead_created_at``   instant at which the deal's earliest lead was created: a milestone
             any other             a segment: text, whole number, boolean or date; null shows as "(none)"
             ===================== ============================================================================
         touchpoints
@@ -116,7 +116,7 @@ class Deals:
             ``approved_at``       default: ``recorded_at``
             ``expires_at``        instant, or a date, which lasts to the end of its day in ``zone``
             ``recorded_by_owner`` the deal's owner recorded it, which approves influence; default false
-            ``is_direct``         an act without a partner: counted, and on no path; default false
+            ``is_direct``         an act without a partner, a player where ``pool="all"``; default false
             ===================== ============================================================================
         stages
             One row per stage that a deal entered: ``deal_id``, ``stage``, ``entered_at`` and ``is_closed``

@@ -62,6 +62,8 @@ class Deal:
     id: str
     name: str
     created_at: datetime
+    lead_created_at: datetime | None
+    """Creation of the earliest lead that became this deal."""
     closed_at: datetime | None
     outcome: str
     closed_on: date | None
@@ -89,10 +91,12 @@ def deal_at(snapshot: Snapshot, position: int, rows: Iterable[int]) -> Deal:
     columns = snapshot.deals
     closed_on = int(columns.closed_on[position])
     closed_at = int(columns.closed_at[position])
+    lead_created_at = int(columns.lead_created_at[position])
     return Deal(
         id=columns.id[position].decode(),
         name=snapshot.names[position],
         created_at=from_micros(int(columns.created_at[position])),
+        lead_created_at=None if lead_created_at == OPEN else from_micros(lead_created_at),
         closed_at=None if closed_at == OPEN else from_micros(closed_at),
         outcome=OUTCOMES[columns.outcome[position]],
         closed_on=None if closed_on == NO_DAY else date(1970, 1, 1) + timedelta(days=closed_on),
@@ -125,7 +129,7 @@ def touchpoint_at(snapshot: Snapshot, row: int) -> Touchpoint:
     expires_at = int(columns.expires_at[at]) if judged else OPEN
     return Touchpoint(
         # evidence of no CRM has the id that it was given
-        id=f"{source}:{record}:{partner.id}" if source else record,
+        id=f"{source}:{record}:{partner.id or partner.name}" if source else record,
         occurred_at=from_micros(int(columns.occurred_at[row])),
         recorded_at=from_micros(int(columns.recorded_at[cold])),
         partner=partner,

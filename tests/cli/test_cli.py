@@ -15,7 +15,7 @@ import pytest
 
 from attribution import Store
 from attribution.measures.credit import attribute
-from attribution.models import Linear, Markov, Position, Shapley, TimeDecay, Weighted
+from attribution.models import Linear, Markov, Milestone, Position, Shapley, TimeDecay, Weighted
 from attribution.testing import generate
 from attribution.testing import truth as known
 
@@ -141,6 +141,9 @@ def test_wrong_words_are_answered_with_what_exists(cli, filled, words, code, exp
         ("--model position --first 0.3 --last 0.5", Position(first=0.3, last=0.5)),
         ("--model markov --order 2 --level program", Markov(order=2, level="program")),
         ("--model shapley --game rate", Shapley(game="rate")),
+        ("--model shapley --game rate --samples 8 --seed 3", Shapley(game="rate", samples=8, seed=3)),
+        ("--model w_shaped", Milestone.w_shaped()),
+        ("--model full_path", Milestone.full_path()),
         ("--model time_decay --half-life 2w", TimeDecay(timedelta(weeks=2))),
         ("--model weighted --weight meeting=2 --weight role=0", Weighted({"meeting": 2, "role": 0})),
         ("--model weighted --weight Referral=2 --weight-by role", Weighted({"Referral": 2}, by="role")),
@@ -149,6 +152,14 @@ def test_wrong_words_are_answered_with_what_exists(cli, filled, words, code, exp
 def test_models_and_their_options(cli, filled, options, model):
     expected = attribute(Store(filled).deals(), model).by("partner").to_dict()
     assert cli.json("credit", "--store", filled, *options.split()) == expected
+
+
+def test_direct_touches_are_players_in_the_pool_of_all(cli, filled):
+    credit = attribute(Store(filled).deals(), Linear(), pool="all", eligible="any").by("partner")
+    document = cli.json("credit", "--store", filled, "--pool", "all")
+    assert document == credit.to_dict()
+    assert document["rows"][0]["partner"] == "(direct)"
+    assert document["rows"][0]["partner_id"] is None
 
 
 def test_parquet_needs_a_file(cli, filled):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from attribution import Deals, Policy, money
-from attribution.columns import to_micros
+from attribution.columns import from_micros, to_micros
 from attribution.derive import derive
 from attribution.testing.synthetic import generate
 from attribution.testing.truth import Rules
@@ -63,11 +63,13 @@ def _same(deals, truth):
     }
     assert _stranded(deals, ambiguous=True) == truth.ambiguous
     assert _stranded(deals, ambiguous=False) == truth.orphans
+    assert _direct(deals) == truth.direct
 
 
 def _deal(deal):
     amount = None if deal.amount is None else int(deal.amount.scaleb(money.digits(deal.currency)))
     facts = (deal.created_at, deal.closed_at, deal.outcome, deal.closed_on, deal.deal_type, amount)
+    facts += (deal.lead_created_at,)
     path = [
         (t.partner.id, t.program and t.program.id, t.tier and t.tier.id, t.approval or "none", *_touch(t))
         for t in deal.touchpoints
@@ -77,6 +79,7 @@ def _deal(deal):
 
 def _expected(deal):
     facts = (deal.created_at, deal.closed_at, deal.outcome, deal.closed_on, deal.deal_type, deal.amount_minor)
+    facts += (deal.lead_created_at,)
     path = [(t.partner_id, t.program_id, t.tier_id, t.approval, *_touch(t)) for t in deal.touchpoints]
     return facts, deal.segments, path
 
@@ -94,6 +97,21 @@ def _stranded(deals, ambiguous):
     crowded = touchpoints.reach_below <= window
     here = touchpoints.reached[crowded if ambiguous else ~crowded & (touchpoints.reach_from > window)]
     return always | {deals.touchpoint(int(row)).id for row in np.sort(here)}
+
+
+def _direct(deals):
+    """What our own people did without a partner: the act, its deal, the deals of its account, and when."""
+    snapshot, found = deals.snapshot, set()
+    acts, ids = snapshot.direct, snapshot.deals.id.tolist()
+    assert (np.diff(acts.deal) >= 0).all()
+    for row, (deal, account) in enumerate(zip(acts.deal, acts.account, strict=True)):
+        same = np.flatnonzero(snapshot.deals.account == account) if account >= 0 else []
+        act = f"{snapshot.objects[acts.object[row]]}:{acts.record[row].decode()}"
+        related = frozenset(ids[at].decode() for at in same)
+        at = from_micros(int(acts.occurred_at[row]))
+        found.add((act, ids[deal].decode() if deal >= 0 else None, related, at))
+    assert len(found) == len(acts)
+    return found
 
 
 def test_a_narrower_window_reaches_other_deals_without_deriving_again():

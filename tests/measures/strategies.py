@@ -64,6 +64,13 @@ def touches(draw, record: str) -> Touch:
     )
 
 
+def acts(record: str) -> st.SearchStrategy[Touch]:
+    """What our own people did, without a partner."""
+    return st.builds(
+        Touch, st.just("direct"), DAYS, st.just(record), kind=st.sampled_from(["meeting", "call"])
+    )
+
+
 @st.composite
 def paths(draw, max_deals: int = 4, largest: int = 10**12) -> list[Path]:
     """Deals of one organization: of one currency, some of them on one account."""
@@ -89,7 +96,9 @@ def paths(draw, max_deals: int = 4, largest: int = 10**12) -> list[Path]:
                 account=draw(st.sampled_from([None, "acme", "acme", "globex"])),
                 lead_source=draw(st.sampled_from([None, "Partner", "Web"])),
                 reopened=draw(st.one_of(st.none(), DAYS)) if closed is not None else None,
+                lead=draw(st.one_of(st.none(), DAYS)),
                 touches=[draw(touches(record)) for record in records],
+                direct=[draw(acts(f"{at}d{number}")) for number in range(draw(st.integers(0, 2)))],
             )
         )
     return deals

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ from attribution.measures.credit import attribute
 from attribution.measures.removal import removal_effects
 from attribution.models import Markov, markov
 from tests.laws import check_credit
-from tests.measures.markov_oracle import Walk, effects, text
+from tests.measures.markov_oracle import Walk, effects, gain, text
 from tests.measures.strategies import AS_OF, paths
 from tests.notation import deals_of, path
 
@@ -161,8 +163,14 @@ def test_removal_effects_equal_solving_the_chain_again_in_fractions(walks, order
 @settings(max_examples=60, deadline=None)
 @given(WALKS, st.integers(1, 4))
 def test_the_chain_is_won_as_often_as_the_deals(walks, order):
-    effect = removal_effects(path(*map(text, walks)), order=order)
-    assert effect.p_conversion == pytest.approx(sum(walk.won for walk in walks) / len(walks), abs=1e-12)
+    deals = path(*map(text, walks))
+    assert removal_effects(deals, order=order).p_conversion == sum(walk.won for walk in walks) / len(walks)
+    # as stated, and as the chain itself has it when nobody is removed
+    assert gain(walks, order, None, worth=False) == Fraction(sum(walk.won for walk in walks), len(walks))
+    chain = markov.fit(deals, order, "partner")
+    everyone = replace(chain, codes=np.array([0]), grams=np.full_like(chain.grams, -1))
+    solved = markov._by_iteration(everyone, chain.started / len(walks), (chain.won / chain.visits)[:, None])
+    assert solved == pytest.approx(sum(walk.won for walk in walks) / len(walks), abs=1e-11)
 
 
 @settings(max_examples=40, deadline=None)
@@ -171,10 +179,8 @@ def test_iterating_equals_inverting(walks, order):
     chain = markov.fit(path(*map(text, walks)), order, "partner")
     starts = chain.started / chain.n_walks
     earned = (chain.won / chain.visits)[:, None]
-    for one, other in zip(
-        markov._by_inverse(chain, starts, earned), markov._by_iteration(chain, starts, earned), strict=True
-    ):
-        assert one == pytest.approx(other, abs=1e-11)
+    one, other = (solve(chain, starts, earned) for solve in (markov._by_inverse, markov._by_iteration))
+    assert one == pytest.approx(other, abs=1e-11)
 
 
 @settings(max_examples=40, deadline=None)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from attribution.models import AttributionModel
 
 __all__ = [
+    "Eligible",
     "First",
     "Game",
     "HalfLife",
@@ -22,6 +23,9 @@ __all__ = [
     "LinearBy",
     "ModelName",
     "Order",
+    "Pool",
+    "Samples",
+    "Seed",
     "WeightBy",
     "Weights",
     "duration",
@@ -29,13 +33,17 @@ __all__ = [
 ]
 
 _PARAMETERS: dict[str, dict[str, str]] = {
+    "bizible_u": {},
     "first_touch": {},
+    "full_path": {},
     "last_touch": {},
     "linear": {"linear_by": "by"},
     "markov": {"order": "order", "level": "level"},
     "position": {"first": "first", "last": "last"},
-    "shapley": {"game": "game"},
+    "shapley": {"game": "game", "samples": "samples", "seed": "seed"},
     "time_decay": {"half_life": "half_life"},
+    "u_shaped": {},
+    "w_shaped": {},
     "weighted": {"weight": "weights", "weight_by": "by"},
 }
 """Options that a model takes, and the parameters they set."""
@@ -48,6 +56,15 @@ Last = Annotated[
     float | None, typer.Option(help="position: share of the last touchpoint [0.4].", show_default=False)
 ]
 Game = Annotated[str | None, typer.Option(help="shapley: set or rate [set].", show_default=False)]
+Samples = Annotated[
+    int | None,
+    typer.Option(help="shapley by rate: orders of joining beyond 20 partners [1000].", show_default=False),
+]
+Seed = Annotated[
+    int | None, typer.Option(help="shapley by rate: of the orders of joining [0].", show_default=False)
+]
+Pool = Annotated[str, typer.Option(help="partners, or all: (direct) plays for our own people, too.")]
+Eligible = Annotated[str, typer.Option(help="any, or qualified: only partners with a headline claim.")]
 HalfLife = Annotated[
     str | None, typer.Option(help="time_decay: such as 30d, 12h or 2w [30d].", show_default=False)
 ]
@@ -79,6 +96,7 @@ def read_model(name: str, options: dict[str, Any]) -> AttributionModel:
         For a model that does not exist, or an option that it does not have.
     """
     from attribution import models
+    from attribution.models.milestone import PRESETS
 
     if name not in _PARAMETERS:
         raise UsageError(f"there is no model {name!r}", hint=f"known models: {known(_PARAMETERS)}")
@@ -94,6 +112,9 @@ def read_model(name: str, options: dict[str, Any]) -> AttributionModel:
         given["half_life"] = duration(given["half_life"], "--half-life")
     if name == "weighted":
         given["weight"] = dict(_weight(text) for text in given.get("weight", ()))
+    if name in PRESETS:
+        preset: AttributionModel = getattr(models.Milestone, name)()
+        return preset
     model = getattr(models, "".join(word.capitalize() for word in name.split("_")))
     made: AttributionModel = model(**{_PARAMETERS[name][option]: value for option, value in given.items()})
     return made

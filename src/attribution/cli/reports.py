@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attribution.cli.models import (
+    Eligible,
     First,
     Game,
     HalfLife,
@@ -20,6 +21,9 @@ from attribution.cli.models import (
     LinearBy,
     ModelName,
     Order,
+    Pool,
+    Samples,
+    Seed,
     WeightBy,
     Weights,
     read_model,
@@ -128,9 +132,8 @@ def credit(
     of: Of = "won",
     as_of: AsOf = None,
     known_at: KnownAt = None,
-    eligible: Annotated[
-        str, typer.Option(help="any, or qualified: only partners with a headline claim.")
-    ] = "any",
+    eligible: Eligible = "any",
+    pool: Pool = "partners",
     first: First = None,
     last: Last = None,
     half_life: HalfLife = None,
@@ -138,6 +141,8 @@ def credit(
     order: Order = None,
     level: Level = None,
     game: Game = None,
+    samples: Samples = None,
+    seed: Seed = None,
     weight: Weights = None,
     weight_by: WeightBy = None,
     store: StorePath = None,
@@ -161,6 +166,8 @@ def credit(
             "order": order,
             "level": level,
             "game": game,
+            "samples": samples,
+            "seed": seed,
             "weight": weight,
             "weight_by": weight_by,
         },
@@ -168,7 +175,7 @@ def credit(
     deals = read_deals(store, mapping, policy, as_of, known_at).where(
         closed=closed, partner=partner, program=program
     )
-    measured = attribute(deals, chosen, of=of, eligible=eligible)
+    measured = attribute(deals, chosen, of=of, eligible=eligible, pool=pool)
     write(
         measured.by(*columns(by), partner=partner, program=program), Format.json if as_json else format, out
     )

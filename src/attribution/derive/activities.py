@@ -1,4 +1,4 @@
-"""Touchpoints from activities: meetings (Event), calls, e-mails and other closed tasks (Task)."""
+"""Activities: meetings (Event), calls, e-mails and other closed tasks (Task), with a partner and without."""
 
 from __future__ import annotations
 
@@ -9,18 +9,27 @@ from attribution.columns import KINDS
 from attribution.derive.schema import date_only
 from attribution.derive.touchpoints import EXPOSURE, STRONG, WEAK, Scene, conform, of_kind
 
-__all__ = ["guests", "meetings", "tasks"]
+__all__ = ["direct", "guests", "meetings", "tasks"]
+
+_CALL, _TASK = KINDS.index("call"), KINDS.index("task")
 
 
 def meetings(scene: Scene) -> pl.LazyFrame:
     """Events that have ended, one touchpoint per partner whose contact took part: meeting, strong."""
+    owned = _attended(scene, _ended(scene), "Event").join(
+        scene.people.internal.lazy(), left_on="OwnerId", right_on="user", how="left"
+    )
+    return conform(_about(scene, owned).with_columns(kind=of_kind("meeting"), strength=pl.lit(STRONG)))
+
+
+def _ended(scene: Scene) -> pl.LazyFrame:
     zone = scene.view.cutoff.zone
     all_day = pl.col("IsAllDayEvent").fill_null(value=False)
     day = pl.col("ActivityDate").fill_null(pl.col("ActivityDateTime").dt.date())
     last_day = pl.coalesce("EndDate", pl.col("EndDateTime").dt.date(), day)
     minutes = pl.duration(minutes=pl.col("DurationInMinutes").fill_null(0))
     begins = date_only(day, zone)
-    events = (
+    return (
         scene.view.live(
             "Event",
             *("Id", "WhoId", "WhatId", "OwnerId", "CreatedById", "CreatedDate", "ActivityDateTime"),
@@ -36,32 +45,65 @@ def meetings(scene: Scene) -> pl.LazyFrame:
         )
         .filter(scene.view.cutoff.happened("ended_at"))
     )
-    owned = _attended(scene, events, "Event").join(
-        scene.people.internal.lazy(), left_on="OwnerId", right_on="user", how="left"
-    )
-    return conform(_about(scene, owned).with_columns(kind=of_kind("meeting"), strength=pl.lit(STRONG)))
 
 
 def tasks(scene: Scene) -> pl.LazyFrame:
     """Closed tasks, one touchpoint per partner whose contact took part: call, email weak, else exposure."""
+    strength = pl.when(pl.col("kind") == _TASK).then(EXPOSURE).otherwise(WEAK)
+    rows = _attended(scene, _closed(scene), "Task")
+    return conform(_about(scene, rows).with_columns(strength=strength))
+
+
+def _closed(scene: Scene) -> pl.LazyFrame:
     due = date_only(pl.col("ActivityDate"), scene.view.cutoff.zone)
     kinds = {name: KINDS.index(name) for name in ("call", "email")}
-    kind = (
-        pl.col("TaskSubtype")
-        .str.to_lowercase()
-        .replace_strict(kinds, default=KINDS.index("task"), return_dtype=pl.Int8)
-    )
-    closed = (
+    kind = pl.col("TaskSubtype").str.to_lowercase().replace_strict(kinds, default=_TASK, return_dtype=pl.Int8)
+    return (
         scene.view.live(
             "Task",
-            *("Id", "WhoId", "WhatId", "CreatedById", "CreatedDate", "IsClosed", "TaskSubtype"),
+            *("Id", "WhoId", "WhatId", "OwnerId", "CreatedById", "CreatedDate", "IsClosed", "TaskSubtype"),
             *("CompletedDateTime", "ActivityDate"),
         )
         .filter(_true("IsClosed"))
         .with_columns(occurred_at=pl.coalesce("CompletedDateTime", due, "CreatedDate"), kind=kind)
     )
-    strength = pl.when(pl.col("kind") == KINDS.index("task")).then(EXPOSURE).otherwise(WEAK)
-    return conform(_about(scene, _attended(scene, closed, "Task")).with_columns(strength=strength))
+
+
+def direct(scene: Scene, deals: pl.DataFrame, partnered: dict[str, pl.Series]) -> pl.DataFrame:
+    """Meetings and calls of our own people on a deal, or on the account of one, without a partner.
+
+    Parameters
+    ----------
+    deals
+        With ``id``, ``account``, and the codes ``deal`` and ``account_code``.
+    partnered
+        Ids of the activities with a partner, by object.
+
+    Returns
+    -------
+    ``object, record, occurred_at, recorded_at, kind, deal`` (-1: on the account only), ``account_code``.
+    """
+    ours = scene.people.internal.lazy().select(OwnerId="user")
+    on_deal = deals.select(what="id", deal="deal", account_code="account_code")
+    of_account = deals.select(what="account", deal=pl.lit(-1, pl.Int32), account_code="account_code")
+    where = pl.concat([on_deal, of_account.drop_nulls("what").unique()])
+    meeting = _ended(scene).with_columns(kind=of_kind("meeting"))
+    call = _closed(scene).filter(pl.col("kind") == _CALL)
+    return pl.concat(
+        acts.filter(scene.view.cutoff.happened("occurred_at"))
+        .join(ours, on="OwnerId", how="semi")
+        .join(partnered[name].unique().to_frame("Id").lazy(), on="Id", how="anti")
+        .with_columns(what=scene.accounts.resolve("WhatId"))
+        .join(where.lazy(), on="what", how="inner")
+        .select(
+            *("occurred_at", "kind", "deal", "account_code"),
+            object=pl.lit(name),
+            record="Id",
+            recorded_at="CreatedDate",
+        )
+        .collect()
+        for name, acts in (("Event", meeting), ("Task", call))
+    )
 
 
 def guests(scene: Scene) -> pl.DataFrame:

@@ -41,6 +41,8 @@ class Gathered:
     rest: list[pl.DataFrame] = field(default_factory=list)
     """What few have, by ``row``: the place in ``rows``."""
     stranded: list[pl.DataFrame] = field(default_factory=list)
+    partnered: dict[str, pl.Series] = field(default_factory=dict)
+    """Ids of the activities that have a partner, by object."""
     n_rows: int = 0
 
     def add(self, name: str, touchpoints: pl.DataFrame, stranded: pl.DataFrame) -> None:
@@ -69,6 +71,8 @@ def gather(scene: Scene, places: Places, role_rows: pl.DataFrame) -> Gathered:
     for name, sources in _sources(scene, role_rows, own):
         happened = (source.filter(scene.view.cutoff.happened("occurred_at")) for source in sources)
         acts = scene.partners.held(pl.concat([places.name(source) for source in happened]))
+        if name in ("Event", "Task"):
+            gathered.partnered[name] = acts["record"]
         gathered.add(name, *places.attach(once(acts) if len(sources) > 1 else acts))
     return gathered
 

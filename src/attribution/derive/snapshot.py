@@ -12,6 +12,7 @@ from attribution.columns import (
     DEAL_TYPES,
     NO_DAY,
     DealColumns,
+    DirectTouches,
     Party,
     Snapshot,
     Stranded,
@@ -19,14 +20,15 @@ from attribution.columns import (
     micros,
     read_only,
 )
+from attribution.derive.activities import direct
 from attribution.derive.attach import places
 from attribution.derive.currency import report_currency
 from attribution.derive.gather import gather, touchpoint_columns
 from attribution.derive.mapped import kinds, named_accounts
 from attribution.derive.opportunities import opportunities
 from attribution.derive.partners import accounts, partners
-from attribution.derive.schema import Cutoff, Records, View
-from attribution.derive.touchpoints import Scene, deals_of_contacts, people, roles
+from attribution.derive.schema import Cutoff, Records, View, in_order
+from attribution.derive.touchpoints import Scene, converted, deals_of_contacts, people, roles
 from attribution.errors import DataError
 from attribution.mapping import Mapping
 from attribution.periods import FiscalYear
@@ -69,8 +71,17 @@ def derive(
         found,
         deals_of_contacts(view, known, found),
     )
-    deals = found.filter(~pl.col("excluded")).with_columns(deal=pl.int_range(pl.len(), dtype=pl.Int32))
+    leads = converted(view, known).group_by("opportunity").agg(lead_created_at=pl.col("occurred_at").min())
+    deals = (
+        found.filter(~pl.col("excluded"))
+        .with_columns(
+            deal=pl.int_range(pl.len(), dtype=pl.Int32),
+            account_code=(pl.col("account").rank("dense").cast(pl.Int32) - 1).fill_null(-1),
+        )
+        .join(leads.collect(), left_on="id", right_on="opportunity", how="left", maintain_order="left")
+    )
     gathered = gather(scene, places(scene, deals), role_rows)
+    directly = direct(scene, deals, gathered.partnered)
     stranded = pl.concat(gathered.stranded)
     roles_seen = pl.concat([rows["role"].drop_nulls().unique() for rows in gathered.rows])
     role_names, lead_sources = _values(roles_seen), _values(deals["lead_source"])
@@ -80,6 +91,7 @@ def derive(
         deals=_deal_columns(deals, lead_sources, segments),
         touchpoints=touchpoint_columns(gathered, len(deals), scene, programs, role_names),
         stranded=_stranded(stranded, scene.partners.parties),
+        direct=_direct(directly, gathered.objects),
         names=tuple(deals["name"]),
         partners=scene.partners.parties,
         partner_since=scene.partners.since,
@@ -136,7 +148,6 @@ def _values(column: pl.Series) -> tuple[str, ...]:
 def _deal_columns(
     deals: pl.DataFrame, lead_sources: tuple[str, ...], segments: Iterable[tuple[str, tuple[str, ...]]]
 ) -> DealColumns:
-    account = deals["account"].rank("dense").cast(pl.Int32) - 1
     return read_only(
         DealColumns(
             id=fixed_width(deals["id"]),
@@ -148,12 +159,31 @@ def _deal_columns(
             valued=deals["amount"].is_not_null().to_numpy(),
             rate_is_current=deals["rate_is_current"].fill_null(value=False).to_numpy(),
             deal_type=codes_of(deals["deal_type"], DEAL_TYPES).astype(np.int8),
-            account=account.fill_null(-1).to_numpy().astype(np.int32),
+            account=deals["account_code"].to_numpy().astype(np.int32),
+            lead_created_at=micros(deals["lead_created_at"]),
             last_open_spell_at=micros(deals["last_open_spell_at"]),
             lead_source=codes_of(deals["lead_source"], lead_sources).astype(np.int16),
             segments=tuple(codes_of(deals[name].cast(pl.String), values) for name, values in segments),
             close_before_creation=deals["close_before_creation"].to_numpy(),
             approximate=deals["approximate"].to_numpy(),
+        )
+    )
+
+
+def _direct(rows: pl.DataFrame, objects: tuple[str, ...]) -> DirectTouches:
+    codes = {name: code for code, name in enumerate(objects)}
+    code = pl.col("object").replace_strict(codes, return_dtype=pl.Int8)
+    rows = rows.with_columns(object=code, group=pl.col("deal") + 1)
+    rows = in_order(rows, "group", "occurred_at", "object", "record")
+    return read_only(
+        DirectTouches(
+            deal=rows["deal"].to_numpy().astype(np.int32),
+            account=rows["account_code"].to_numpy().astype(np.int32),
+            occurred_at=micros(rows["occurred_at"]),
+            recorded_at=micros(rows["recorded_at"]),
+            kind=rows["kind"].to_numpy().astype(np.int8),
+            object=rows["object"].to_numpy().astype(np.int8),
+            record=fixed_width(rows["record"]),
         )
     )
 

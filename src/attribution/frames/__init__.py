@@ -46,11 +46,12 @@ def snapshot_of_frames(
     rows = DealRows.read(deals, view)
     reopened = np.full(len(rows.order), OPEN) if stages is None else last_open_spells(stages, rows)
     columns, segments = rows.arranged(reopened)
-    given = Touches.read(touchpoints, rows)
+    given = Touches.read(touchpoints, rows, columns)
     return Snapshot(
         deals=read_only(columns),
         touchpoints=read_only(given.columns(rows)),
         stranded=read_only(_nothing_stranded()),
+        direct=read_only(given.direct),
         names=rows.names,
         partners=given.partners,
         parents=given.parents,
@@ -68,7 +69,6 @@ def snapshot_of_frames(
         zone=zone,
         fiscal=FiscalYear(),
         mapping_hash=_NO_MAPPING,
-        direct_touches=given.n_direct,
     )
 
 

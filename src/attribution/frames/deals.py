@@ -66,6 +66,8 @@ class DealRows:
     """``OPEN`` unless closed by as_of."""
     account: pl.Series
     account_parent: pl.Series
+    lead_created_at: Ints
+    """``OPEN`` without a lead by as_of."""
     order: Ints
     """Rows of the visible deals, ordered by id."""
 
@@ -99,7 +101,8 @@ class DealRows:
         created_at, closed_at = micros(created), micros(closed)
         closed_at[closed_at > view.as_of] = OPEN
         by_id = ids.arg_sort().to_numpy().astype(np.int64)
-        table.instants("lead_created_at")  # checked: no rule reads it
+        lead_created_at = micros(table.instants("lead_created_at"))
+        lead_created_at[lead_created_at > view.as_of] = OPEN
         return cls(
             table,
             view,
@@ -109,6 +112,7 @@ class DealRows:
             closed_at,
             table.text("account_id"),
             table.text("account_parent_id"),
+            lead_created_at,
             by_id[created_at[by_id] <= view.as_of],
         )
 
@@ -174,6 +178,7 @@ class DealRows:
             rate_is_current=np.zeros(len(amount), dtype=bool),
             deal_type=types.astype(np.int8),
             account=codes_of(accounts, names_in(accounts)),
+            lead_created_at=self.lead_created_at[order],
             last_open_spell_at=reopened,
             lead_source=np.full(len(order), -1, dtype=np.int16),
             segments=tuple(codes),

@@ -16,6 +16,8 @@ from attribution.columns import (
     OPEN,
     STRENGTHS,
     Bools,
+    DealColumns,
+    DirectTouches,
     Flag,
     Ints,
     Party,
@@ -77,11 +79,11 @@ class Touches:
     programs: tuple[str, ...]
     kinds: tuple[str, ...]
     roles: tuple[str, ...]
-    n_direct: int
+    direct: DirectTouches
 
     @classmethod
-    def read(cls, touchpoints: object, rows: DealRows) -> Touches:
-        """Check every row, then keep the visible ones with a partner."""
+    def read(cls, touchpoints: object, rows: DealRows, deals: DealColumns) -> Touches:
+        """Check every row, then keep the visible ones: those with a partner, and direct ones beside them."""
         table = Columns(
             "touchpoints",
             touchpoints,
@@ -104,18 +106,21 @@ class Touches:
         by_owner = table.boolean("recorded_by_owner").fill_null(value=False).to_numpy()
         approval, approved_at, expires_at = _judged(table, recorded_at, view)
 
-        visible = (deal >= 0) & (happened <= view.as_of)
-        keep = np.flatnonzero(visible & ~direct)
+        visible = np.flatnonzero((deal >= 0) & (happened <= view.as_of))
         if given_id is None:
             kind_order = np.argsort(np.argsort(kinds))
-            ties = [pl.Series(each[keep]) for each in (called, partner, kind_order[kind], program)]
+            names = (np.where(direct, -1, code) for code in (called, partner))
+            ties = [pl.Series(each[visible]) for each in (*names, kind_order[kind], program)]
         else:
-            ties = [given_id.gather(keep)]
-        order = keep[_path_order(deal[keep], happened[keep], ties)]
+            ties = [given_id.gather(visible)]
+        path = visible[_path_order(deal[visible], happened[visible], ties)]
+        width = len(str(len(path)))
+        numbers = pl.Series(np.arange(1, len(path) + 1)).cast(pl.String).str.zfill(width)
+        records = fixed_width(numbers if given_id is None else given_id.gather(path))
+        on_path = ~direct[path]
+        order, alone = path[on_path], path[~on_path]
         seen = np.bincount(partner[order], minlength=len(everybody)) > 0
         partners = tuple(party for party, visible in zip(everybody, seen.tolist(), strict=True) if visible)
-        width = len(str(len(order)))
-        numbers = pl.Series(np.arange(1, len(order) + 1)).cast(pl.String).str.zfill(width)
         return cls(
             deal[order],
             happened[order],
@@ -126,7 +131,7 @@ class Touches:
             strength[order].astype(np.uint8),
             _few("role", role[order], roles),
             by_owner[order],
-            fixed_width(numbers if given_id is None else given_id.gather(order)),
+            records[on_path],
             approval[order],
             approved_at[order],
             expires_at[order],
@@ -135,7 +140,15 @@ class Touches:
             programs,
             kinds,
             roles,
-            int((visible & direct).sum()),
+            DirectTouches(
+                deal=deal[alone].astype(np.int32),
+                account=deals.account[deal[alone]],
+                occurred_at=happened[alone],
+                recorded_at=recorded_at[alone],
+                kind=kind[alone].astype(np.int8),
+                object=np.zeros(len(alone), dtype=np.int8),
+                record=records[~on_path],
+            ),
         )
 
     def columns(self, rows: DealRows) -> TouchpointColumns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attribution.deals import Deals
-from attribution.measures.credit import playing
+from attribution.measures.players import playing
 from attribution.measures.results import Row, Table, heading
 from attribution.models import shapley
 from attribution.models.base import model_name
@@ -12,7 +12,7 @@ from attribution.models.shapley import Shapley
 __all__ = ["shapley_values"]
 
 
-def shapley_values(deals: Deals, model: Shapley | None = None) -> Table:
+def shapley_values(deals: Deals, model: Shapley | None = None, *, pool: str = "partners") -> Table:
     """Shapley value of each partner over the selected closed deals that have players.
 
     Parameters
@@ -21,6 +21,8 @@ def shapley_values(deals: Deals, model: Shapley | None = None) -> Table:
         Won and lost deals; open ones are not looked at.
     model
         Game, samples and seed; default: ``Shapley(game="rate")``.
+    pool
+        ``"partners"``, or ``"all"``: direct touches play, too.
 
     Returns
     -------
@@ -35,20 +37,21 @@ def shapley_values(deals: Deals, model: Shapley | None = None) -> Table:
         at.shapley_values(deals, at.Shapley(game="rate", seed=7))
     """
     model = model or Shapley(game="rate")
-    found = shapley.shapley_values(playing(deals), model)
+    players = playing(deals, pool)
+    found = shapley.shapley_values(players, model)
     total = float(found.values.sum())
-    parties = [deals.partners[code] for code in found.codes.tolist()]
+    parties = [players.partners[code] for code in found.codes.tolist()]
     rows: list[Row] = [
         {
             "partner": party.name,
-            "partner_id": party.id,
+            "partner_id": party.id or None,
             "shapley_value": value,
             "standard_error": error,
             "deals": value / total * found.n_won if abs(total) > 1e-12 else None,
         }
         for party, value, error in zip(parties, found.values.tolist(), found.errors.tolist(), strict=True)
     ]
-    rows.sort(key=lambda row: (-row["shapley_value"], row["partner_id"]))
+    rows.sort(key=lambda row: (-row["shapley_value"], row["partner_id"] or ""))
     columns = ("partner", "partner_id", "shapley_value", "standard_error", "deals")
     head = heading(deals, "closed", measure="shapley_values", model=model_name(model))
     return Table(head, ("partner",), columns, rows, {"total": total, "n_won": found.n_won})

@@ -25,6 +25,7 @@ def compare(
     by: str | Iterable[str] = "partner",
     of: str = "won",
     eligible: str = "any",
+    pool: str = "partners",
 ) -> Table:
     """Credit of the same deals under several models, with the band in which each partner's amount lies.
 
@@ -32,7 +33,7 @@ def compare(
 
     Parameters
     ----------
-    deals, of, eligible
+    deals, of, eligible, pool
         As for :func:`attribution.attribute`.
     models
         One or more models, each once.
@@ -69,7 +70,7 @@ def compare(
     labels: tuple[str, ...] = ()
     foot: dict[str, Any] = {}
     for name, model in zip(names, models, strict=True):
-        table = attribute(deals, model, of=of, eligible=eligible).by(*columns)
+        table = attribute(deals, model, of=of, eligible=eligible, pool=pool).by(*columns)
         labels, foot = table.labels, table.foot
         for row in table.rows:
             key = tuple(row[label] for label in labels)

@@ -1,13 +1,13 @@
 """Credit: a deal's amount shared among its touchpoints by a model, exactly.
 
-The way of a cent: the counting touchpoints are the players (:func:`playing`); the model scores them; the
-scores of a deal become shares (:func:`_shares`); :func:`attribution.money.allocate` turns shares into whole
-minor units. From then on integers are added.
+The way of a cent: the counting touchpoints are the players (:mod:`attribution.measures.players`); the model
+scores them; the scores of a deal become shares (:func:`_shares`); :func:`attribution.money.allocate` turns
+shares into whole minor units. From then on integers are added.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -15,16 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution import money
-from attribution.columns import NOBODY, Ints, Snapshot, TouchpointColumns
+from attribution.columns import NOBODY, Bools, Ints
 from attribution.deals import Deals
 from attribution.errors import UsageError
-from attribution.measures.claims import claims
+from attribution.measures.claims import Claims, claims
 from attribution.measures.evidence import counting
 from attribution.measures.measure import Cells, Measure, measured
+from attribution.measures.players import playing, pooled
 from attribution.measures.results import Row, Table
 from attribution.models.base import AttributionModel, Scores, model_name
 
-__all__ = ["ELIGIBLE", "Credit", "attribute", "playing"]
+__all__ = ["ELIGIBLE", "Credit", "attribute"]
 
 ELIGIBLE = ("any", "qualified")
 """Whose touchpoints may keep credit: any partner's, or only those with a headline claim on the deal."""
@@ -35,8 +36,6 @@ _DEAL_COLUMNS = (
     *("touchpoint", "occurred_at", "partner", "partner_id", "program", "program_id"),
     *("kind", "counts", "amount", "share"),
 )
-_HOT = ("occurred_at", "partner", "program", "kind", "flags", "tier", "role")
-_COLD = ("recorded_at", "object", "record")
 _FAR_FROM_ONE = 500
 """Powers of two; float64 reaches to 2^1023."""
 
@@ -91,7 +90,7 @@ class Credit(Measure):
                     "touchpoint": touchpoint.id,
                     "occurred_at": touchpoint.occurred_at,
                     "partner": touchpoint.partner.name,
-                    "partner_id": touchpoint.partner.id,
+                    "partner_id": touchpoint.partner.id or None,
                     "program": program.name if program else NOBODY,
                     "program_id": program.id if program else None,
                     "kind": touchpoint.kind,
@@ -140,7 +139,14 @@ class Credit(Measure):
         return Table(self._head(), by, columns, rows, self._foot(cells), remainder)
 
 
-def attribute(deals: Deals, model: AttributionModel, *, of: str = "won", eligible: str = "any") -> Credit:
+def attribute(
+    deals: Deals,
+    model: AttributionModel,
+    *,
+    of: str = "won",
+    eligible: str = "any",
+    pool: str = "partners",
+) -> Credit:
     """Share the amount of each deal among its counting touchpoints, as a model scores them.
 
     Parameters
@@ -153,7 +159,10 @@ def attribute(deals: Deals, model: AttributionModel, *, of: str = "won", eligibl
         ``"won"``, ``"open"`` (pipeline), ``"lost"`` or ``"all"``.
     eligible
         ``"any"``, or ``"qualified"``: what partners without a headline claim on the deal would get,
-        sourced or influenced, is unattributed.
+        sourced or influenced, is unattributed; so is what ``(direct)`` would get.
+    pool
+        Who plays: ``"partners"``, or ``"all"``, where the meetings and calls of our own people without a
+        partner are touchpoints, too, of a partner ``(direct)`` without an id.
 
     Returns
     -------
@@ -163,8 +172,8 @@ def attribute(deals: Deals, model: AttributionModel, *, of: str = "won", eligibl
     Raises
     ------
     UsageError
-        For another ``of`` or ``eligible``, or a model whose scores are not one finite number >= 0 per
-        touchpoint.
+        For another ``of``, ``eligible`` or ``pool``, or a model whose scores are not one finite number >= 0
+        per touchpoint.
 
     Examples
     --------
@@ -178,7 +187,7 @@ def attribute(deals: Deals, model: AttributionModel, *, of: str = "won", eligibl
     if eligible not in ELIGIBLE:
         raise UsageError(f"eligible is {eligible!r}", hint=f"use one of: {', '.join(ELIGIBLE)}")
     positions = measured(deals, of)
-    players = playing(deals)
+    everybody, players = pooled(deals, pool), playing(deals, pool)
     scores = _checked(model, players)
 
     is_measured = np.zeros(len(deals.snapshot.deals), dtype=bool)
@@ -190,46 +199,21 @@ def attribute(deals: Deals, model: AttributionModel, *, of: str = "won", eligibl
     amounts = money.allocate(deals.snapshot.deals.amount[positions], shares, offsets)
 
     keep = shares > 0
-    chosen = players.snapshot.touchpoints.cold_at
-    touchpoint = rows if chosen is None else chosen[rows]
+    touchpoint = np.flatnonzero(counting(everybody))[rows]
     found = claims(deals)
     if eligible == "qualified":
-        qualified = np.zeros(len(deals.snapshot.touchpoints), dtype=bool)
-        qualified[found.rows] = found.per_row(found.headline)
-        keep &= qualified[touchpoint]
+        keep &= _qualified(found, everybody)[touchpoint]
     cells = Cells(touchpoint[keep], {"share": shares[keep], "amount": amounts[keep]})
-    return Credit(deals, of, positions, int(found.sourcing.contested[positions].sum()), cells, model)
+    return Credit(everybody, of, positions, int(found.sourcing.contested[positions].sum()), cells, model)
 
 
-def playing(deals: Deals) -> Deals:
-    """The same deals with the counting touchpoints only: what a model sees."""
-
-    def build() -> Snapshot:
-        keep, touchpoints = counting(deals), deals.snapshot.touchpoints
-        if keep.all():
-            return deals.snapshot
-        before = np.concatenate([[0], np.cumsum(keep)])
-        reached, hosted = keep[touchpoints.reached], keep[touchpoints.hosted]
-        judged = keep[touchpoints.judged]
-        columns = TouchpointColumns(
-            offsets=before[touchpoints.offsets],
-            **{name: getattr(touchpoints, name)[keep] for name in _HOT},
-            **{name: getattr(touchpoints, name) for name in _COLD},
-            reached=before[touchpoints.reached[reached]],
-            reach_from=touchpoints.reach_from[reached],
-            reach_below=touchpoints.reach_below[reached],
-            hosted=before[touchpoints.hosted[hosted]],
-            host=touchpoints.host[hosted],
-            judged=before[touchpoints.judged[judged]],
-            approval=touchpoints.approval[judged],
-            approved_at=touchpoints.approved_at[judged],
-            expires_at=touchpoints.expires_at[judged],
-            cold_at=np.flatnonzero(keep),
-        )
-        # what was worked out of all touchpoints is not true of these
-        return replace(deals.snapshot, touchpoints=columns, memo={})
-
-    return Deals(deals.memoized("players", build), deals.policy, deals.selected)
+def _qualified(found: Claims, everybody: Deals) -> Bools:
+    """Mask over the touchpoints of a pool: those of partners with a headline claim on the deal."""
+    touchpoints = everybody.snapshot.touchpoints
+    # in the columns that pools share, where direct touches come after all others
+    mask = np.zeros(len(touchpoints.record), dtype=bool)
+    mask[found.rows] = found.per_row(found.headline)
+    return mask if touchpoints.cold_at is None else mask[touchpoints.cold_at]
 
 
 def _checked(model: AttributionModel, players: Deals) -> Scores:

@@ -240,7 +240,7 @@ class _Dimension:
             return {self.name: NOBODY if label is None else label}
         if not isinstance(label, Party):
             return {self.name: NOBODY, f"{self.name}_id": None}
-        return {self.name: label.name, f"{self.name}_id": label.id}
+        return {self.name: label.name, f"{self.name}_id": label.id or None}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,7 @@ import numpy as np
 from attribution import money
 from attribution.columns import NOBODY, OUTCOMES, Party
 from attribution.deals import Deals
-from attribution.measures.credit import playing
+from attribution.measures.players import playing
 from attribution.measures.results import Row, Table, heading
 from attribution.models import markov
 from attribution.models.base import model_name
@@ -32,7 +32,11 @@ class RemovalEffects(Table):
 
 
 def removal_effects(
-    deals: Deals, *, order: int = 1, level: Literal["partner", "program"] = "partner"
+    deals: Deals,
+    *,
+    order: int = 1,
+    level: Literal["partner", "program"] = "partner",
+    pool: str = "partners",
 ) -> RemovalEffects:
     """What would be lost without each partner, and the credit that follows from it over all deals.
 
@@ -54,6 +58,8 @@ def removal_effects(
         How many touchpoints the chain remembers, 1 to 4.
     level
         ``"partner"`` or ``"program"``.
+    pool
+        ``"partners"``, or ``"all"``: direct touches are on the walks, too.
 
     Returns
     -------
@@ -63,7 +69,7 @@ def removal_effects(
     Raises
     ------
     UsageError
-        For another order or level.
+        For another order, level or pool.
 
     Examples
     --------
@@ -74,9 +80,10 @@ def removal_effects(
         effects.transition_matrix.to_polars()
     """
     model = Markov(order=order, level=level)
-    chain = markov.fit(playing(deals), order, level)
+    players = playing(deals, pool)
+    chain = markov.fit(players, order, level)
     removal = markov.removal_effects(chain)
-    parties = [Party("", NOBODY), *deals.programs] if level == "program" else list(deals.partners)
+    parties = [Party("", NOBODY), *deals.programs] if level == "program" else list(players.partners)
     columns = deals.snapshot.deals
     won = columns.outcome[deals.selected] == OUTCOMES.index("won")
     selected, valued = columns.amount[deals.selected[won]], columns.valued[deals.selected[won]]

@@ -20,18 +20,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution import derive
-from attribution.columns import DealColumns, Party, Snapshot, Stranded, TouchpointColumns, read_only
+from attribution.columns import (
+    DealColumns,
+    DirectTouches,
+    Party,
+    Snapshot,
+    Stranded,
+    TouchpointColumns,
+    read_only,
+)
 from attribution.periods import FiscalYear
 
 __all__ = ["SnapshotCache", "Texts"]
 
 _KEPT: Final = 3
 """Snapshots kept; with a new one the one that was longest not asked for goes."""
-_COLUMNS: Final = {"deals": DealColumns, "touchpoints": TouchpointColumns, "stranded": Stranded}
+_COLUMNS: Final = {
+    "deals": DealColumns,
+    "touchpoints": TouchpointColumns,
+    "stranded": Stranded,
+    "direct": DirectTouches,
+}
 _PARTIES: Final = ("partners", "parents", "programs", "tiers")
 _META: Final = "snapshot.json"
 
-C = TypeVar("C", DealColumns, TouchpointColumns, Stranded)
+C = TypeVar("C", DealColumns, TouchpointColumns, Stranded, DirectTouches)
 
 
 class Texts(Sequence[str]):
@@ -146,7 +159,9 @@ def _save(place: Path, snapshot: Snapshot) -> None:
     (place / _META).write_text(json.dumps(meta), encoding="utf-8")
 
 
-def _arrays(columns: DealColumns | TouchpointColumns | Stranded) -> Iterator[tuple[str, NDArray[Any]]]:
+def _arrays(
+    columns: DealColumns | TouchpointColumns | Stranded | DirectTouches,
+) -> Iterator[tuple[str, NDArray[Any]]]:
     for each in fields(columns):
         value = getattr(columns, each.name)
         if isinstance(value, tuple):
@@ -168,6 +183,7 @@ def _load(place: Path) -> Snapshot:
         deals=_columns(place, "deals", DealColumns, len(meta["segments"])),
         touchpoints=_columns(place, "touchpoints", TouchpointColumns),
         stranded=_columns(place, "stranded", Stranded),
+        direct=_columns(place, "direct", DirectTouches),
         names=Texts(_array(place / "names.data.npy"), _array(place / "names.offsets.npy")),
         **meta,
     )

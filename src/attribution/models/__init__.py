@@ -2,6 +2,7 @@
 
 from attribution.models.base import AttributionModel
 from attribution.models.markov import Markov
+from attribution.models.milestone import Milestone
 from attribution.models.multi_touch import Linear, Position, TimeDecay, Weighted
 from attribution.models.shapley import Shapley
 from attribution.models.single_touch import FirstTouch, LastTouch
@@ -12,6 +13,7 @@ __all__ = [
     "LastTouch",
     "Linear",
     "Markov",
+    "Milestone",
     "Position",
     "Shapley",
     "TimeDecay",

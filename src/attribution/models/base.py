@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from attribution.deals import Deals
 
-__all__ = ["AttributionModel", "Scores", "model_name"]
+__all__ = ["AttributionModel", "Scores", "described", "model_name"]
 
 Scores = NDArray[np.float64]
 
@@ -56,7 +56,7 @@ class AttributionModel(Protocol):
 
 
 def model_name(model: AttributionModel) -> str:
-    """Name of a model in tables and on the command line, with the parameters that are not its defaults.
+    """Name of a model in tables and on the command line; what its class calls it, if it has a ``__str__``.
 
     Examples
     --------
@@ -65,6 +65,12 @@ def model_name(model: AttributionModel) -> str:
     >>> model_name(FirstTouch()), model_name(TimeDecay(timedelta(days=7)))
     ('first_touch', 'time_decay(half_life=7d)')
     """
+    named = type(model).__str__ is not object.__str__
+    return str(model) if named else described(model)
+
+
+def described(model: AttributionModel) -> str:
+    """The class of a model with the parameters that are not its defaults."""
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(model).__name__).lower()
     parameters: tuple[Field[object], ...] = fields(model) if is_dataclass(model) else ()
     given = [

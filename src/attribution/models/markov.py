@@ -127,7 +127,7 @@ class Removal:
     value: Floats
     """Fraction of their amount."""
     p_conversion: float
-    """Probability that a walk is won: won deals / closed deals."""
+    """Probability that a walk is won: won deals / closed deals, as what flows in flows out."""
 
 
 def walked(deals: Deals, level: str) -> tuple[NDArray[np.integer], int]:
@@ -196,28 +196,26 @@ def fit(deals: Deals, order: int, level: str) -> Chain:
 def removal_effects(chain: Chain) -> Removal:
     """Removal effect of each partner of a chain, on conversions and on their amount.
 
-    With Q the probabilities between states, s of starting and r of being won, P(won) = s'(I - Q)^-1 r. It is
-    0 after a partner's states are removed for walks that begin in one of them, and for all others it is
-    s'(I - Q_keep)^-1 r. An amount is won likewise, r being the mean amount won by a visit. Up to 400 states
-    one inverse answers for all partners; beyond, each is a sparse system, solved until less than 1e-12
-    of the walks is unaccounted for.
+    With Q the probabilities between states, s of starting and r of being won, P(won) = s'(I - Q)^-1 r, which
+    equals won / all walks, as they are counted. Without a partner it is 0 for walks that begin in one of its
+    states, and s'(I - Q_keep)^-1 r for all others. An amount is won likewise, r being the mean amount won by
+    a visit. Up to 400 states one inverse answers for all partners; beyond, each is a sparse system, solved
+    until less than 1e-12 of the walks is unaccounted for.
     """
     n_partners = len(chain.codes)
     if not chain.won.any():
         return Removal(np.zeros(n_partners), np.zeros(n_partners), 0.0)
     starts = chain.started / chain.n_walks
     earned = np.stack([chain.won / chain.visits, chain.value / chain.visits], axis=1)
-    if len(chain) <= _DENSE_STATES:
-        whole, without = _by_inverse(chain, starts, earned)
-    else:
-        whole, without = _by_iteration(chain, starts, earned)
-    p_conversion = float(whole[0])
+    whole = np.array([chain.won.sum(), chain.value.sum()]) / chain.n_walks
+    solve = _by_inverse if len(chain) <= _DENSE_STATES else _by_iteration
+    without = solve(chain, starts, earned)
     # the amounts of wins and credit notes may cancel out: then there is nothing to take a fraction of
     if abs(whole[1]) <= _ZERO * np.abs(chain.value).sum():
         whole[1] = without[:, 1] = 1
     effects = 1 - without / whole
     effects[np.abs(effects) < _ZERO] = 0
-    return Removal(np.clip(effects[:, 0], 0, 1), effects[:, 1], p_conversion)
+    return Removal(np.clip(effects[:, 0], 0, 1), effects[:, 1], float(chain.won.sum() / chain.n_walks))
 
 
 def _keys(numbers: Ints, counts: Ints, order: int, base: int) -> tuple[Ints, Ints]:
@@ -263,8 +261,8 @@ def _transitions(source: Ints, target: Ints, n_states: int) -> tuple[Ints, Ints,
     return found // max(1, n_states), found % max(1, n_states), count
 
 
-def _by_inverse(chain: Chain, starts: Floats, earned: Floats) -> tuple[Floats, Floats]:
-    """What all walks earn, and what they earn without each partner; per column of ``earned``.
+def _by_inverse(chain: Chain, starts: Floats, earned: Floats) -> Floats:
+    """What walks earn without each partner; per column of ``earned``.
 
     A walk enters the states of a partner at one that ends in it, unless it begins in them. With N the inverse
     and E the states that end in it, the walks that avoid E earn
@@ -274,7 +272,6 @@ def _by_inverse(chain: Chain, starts: Floats, earned: Floats) -> tuple[Floats, F
     links[chain.source, chain.target] -= chain.count / chain.visits[chain.source]
     inverse = np.linalg.inv(links)
     gains = inverse @ earned
-    whole = starts @ gains
     without = np.empty((len(chain.codes), earned.shape[1]))
     for partner in range(len(chain.codes)):
         entered = np.flatnonzero(chain.grams[:, 0] == partner)
@@ -282,10 +279,10 @@ def _by_inverse(chain: Chain, starts: Floats, earned: Floats) -> tuple[Floats, F
         into = inverse[:, entered]
         lost = np.linalg.solve(into[entered], gains[entered])
         without[partner] = elsewhere @ gains - (elsewhere @ into) @ lost
-    return whole, without
+    return without
 
 
-def _by_iteration(chain: Chain, starts: Floats, earned: Floats) -> tuple[Floats, Floats]:
+def _by_iteration(chain: Chain, starts: Floats, earned: Floats) -> Floats:
     """The same for many states: expected visits of the walks that avoid a partner, as a sparse system."""
     from scipy import sparse
 
@@ -297,7 +294,7 @@ def _by_iteration(chain: Chain, starts: Floats, earned: Floats) -> tuple[Floats,
     for partner in range(len(chain.codes)):
         keep = ~(chain.grams == partner).any(axis=1)
         without[partner] = _visits(links, keep, starts * keep, visits * keep) @ earned
-    return visits @ earned, without
+    return without
 
 
 def _visits(links: csr_array[Any], keep: Bools, starts: Floats, guess: Floats) -> Floats:

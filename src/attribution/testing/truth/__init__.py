@@ -122,6 +122,7 @@ def known_truth(
         parents,
         {key: _name(book.accounts.get(key, {}), key) for key in sorted(set(parents.values()))},
         {identity(row): _name(row, identity(row)) for row in book.live("ChannelProgramLevel")},
+        frozenset(placing.direct),
     )
 
 
@@ -155,4 +156,5 @@ def _judged(placing: Placing, deal: Draft) -> DealTruth:
         influenced=influenced(book, deal, points, sourced_by),
         sourced_tier=None if winner is None else points[winner.id].tier_id,
         segments=segments(book, deal.record),
+        lead_created_at=placing.first_leads.get(deal.id),
     )

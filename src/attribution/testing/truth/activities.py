@@ -40,7 +40,8 @@ def place_activities(placing: Placing) -> None:
         if held_at is not None:
             people = invited.get(identity(row), [])
             hosts = [read(row, "OwnerId", str) or "", *(who for who in people if who in book.users)]
-            _place_people(placing, "Event", row, held_at, "meeting", "strong", people, tuple(hosts))
+            if not _place_people(placing, "Event", row, held_at, "meeting", "strong", people, tuple(hosts)):
+                _place_direct(placing, "Event", row, held_at)
 
     related = _relations(book, "TaskRelation", "TaskId")
     for row in book.live("Task"):
@@ -49,7 +50,10 @@ def place_activities(placing: Placing) -> None:
             kind, strength = {"Call": ("call", "weak"), "Email": ("email", "weak")}.get(
                 read(row, "TaskSubtype", str) or "", ("task", "exposure")
             )
-            _place_people(placing, "Task", row, done_at, kind, strength, related.get(identity(row), []), ())
+            people = related.get(identity(row), [])
+            placed = _place_people(placing, "Task", row, done_at, kind, strength, people, ())
+            if kind == "call" and not placed:
+                _place_direct(placing, "Task", row, done_at)
 
 
 def _place_member(placing: Placing, row: Record) -> None:
@@ -108,14 +112,15 @@ def _place_people(
     strength: str,
     related: list[str],
     hosts: tuple[str, ...],
-) -> None:
-    """Place one touchpoint per partner among the people of an activity (4.1)."""
-    book = placing.book
+) -> bool:
+    """Place one touchpoint per partner among the people of an activity (4.1); False: there is none."""
+    book, placed = placing.book, False
     accounts = {book.contact_account(who) for who in (read(row, "WhoId", str), *related)}
     what = read(row, "WhatId", str) or ""
     for partner in accounts:
         if partner is None or not placing.partners.is_partner(partner, at):
             continue
+        placed = True
         touch = Touch(
             id=f"{name}:{identity(row)}:{partner}",
             occurred_at=at,
@@ -132,6 +137,17 @@ def _place_people(
             placing.on_account(touch, book.account(row, "WhatId"))
         else:
             placing.orphans.add(touch.id)
+    return placed
+
+
+def _place_direct(placing: Placing, name: str, row: Record, at: datetime) -> None:
+    """Note what our own people did without a partner on a deal, or on the account of one."""
+    book, what = placing.book, read(row, "WhatId", str) or ""
+    deal = what if what in placing.drafts else None
+    account = placing.drafts[deal].account_id if deal else book.account(row, "WhatId")
+    related = frozenset(each.id for each in placing.by_account.get(account or "", []))
+    if book.is_internal(read(row, "OwnerId", str)) and (deal or related):
+        placing.direct.add((f"{name}:{identity(row)}", deal, related, at))
 
 
 def _held_at(book: Book, row: Record) -> datetime | None:

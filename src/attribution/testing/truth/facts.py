@@ -123,13 +123,15 @@ class DealTruth:
     influenced: tuple[tuple[str, str, tuple[str | None, ...]], ...]
     sourced_tier: str | None = None
     segments: tuple[tuple[str, str | None], ...] = ()
+    lead_created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
     """The deals, the touchpoints that reach none, and the names to print.
 
-    `ambiguous` and `orphans` hold touchpoint ids; `partner_names` has the partners seen on a deal,
+    `ambiguous` and `orphans` hold touchpoint ids; `direct` has (object:id, deal, deals of its account,
+    instant) of what our own people did without a partner; `partner_names` has the partners seen on a deal,
     `parents` the top of each one's family, `program_names` and `tier_names` every program and level.
     """
 
@@ -144,3 +146,4 @@ class Truth:
     parents: dict[str, str] = field(default_factory=dict)
     parent_names: dict[str, str] = field(default_factory=dict)
     tier_names: dict[str, str] = field(default_factory=dict)
+    direct: frozenset[tuple[str, str | None, frozenset[str], datetime]] = frozenset()

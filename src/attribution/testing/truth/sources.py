@@ -44,7 +44,13 @@ class Placing:
         }
         self.ambiguous: set[str] = set()
         self.orphans: set[str] = set()
+        self.direct: set[tuple[str, str | None, frozenset[str], datetime]] = set()
         self.leads = {identity(row): row for row in book.rows("Lead")}
+        self.first_leads: dict[str, datetime] = {}
+        for row in book.live("Lead"):
+            deal, at = read(row, "ConvertedOpportunityId", str), created(row)
+            if deal is not None and book.converted(row) and at <= book.as_of:
+                self.first_leads[deal] = min(at, self.first_leads.get(deal, at))
         self.roles: dict[str, set[str]] = {}
         for row in book.live("OpportunityContactRole"):
             contact = book.contact(read(row, "ContactId", str))

@@ -29,6 +29,7 @@ EXPECTED = [
     *("Position", "TimeDecay", "Weighted"),
     *("attribute", "ecosystem_graph", "influenced", "sourced"),
     *("Lifecycle", "PartnerEffect", "lifecycle", "partner_effect"),
+    "Milestone",
     *("Markov", "RemovalEffects", "Shapley", "removal_effects", "shapley_values", "compare"),
     *("WhatIf", "what_if"),
 ]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from attribution.errors import DataError
 
-__all__ = ["allocate", "digits", "major", "sum_by", "total"]
+__all__ = ["allocate", "blocks", "digits", "major", "sum_by", "total"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -98,7 +98,7 @@ def allocate(amounts: Ints, shares: Floats, offsets: Ints) -> Ints:
     array([3334, 3334, 3333,   -3,   -2])
     """
     parts = np.zeros(len(shares), dtype=np.int64)
-    for first, last in _blocks(offsets):
+    for first, last in blocks(offsets):
         begin, end = int(offsets[first]), int(offsets[last])
         if begin < end:
             starts = offsets[first : last + 1] - begin
@@ -137,7 +137,7 @@ def total(values: Ints) -> int:
     return (int((values >> 32).sum()) << 32) + int(low.sum())
 
 
-def _blocks(offsets: Ints) -> Iterator[tuple[int, int]]:
+def blocks(offsets: Ints) -> Iterator[tuple[int, int]]:
     """Runs ``first:last`` of deals with at most ``_BLOCK`` touchpoints; a longer deal is alone."""
     first, n_deals = 0, len(offsets) - 1
     while first < n_deals:

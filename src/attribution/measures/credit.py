@@ -36,8 +36,8 @@ _DEAL_COLUMNS = (
     *("touchpoint", "occurred_at", "partner", "partner_id", "program", "program_id"),
     *("kind", "counts", "amount", "share"),
 )
-_FAR_FROM_ONE = 500
-"""Powers of two; float64 reaches to 2^1023."""
+_SMALL = 2.0**-500
+"""Sums of scores that are smaller, or greater than its inverse, are scaled; float64 reaches to 2^1023."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -226,8 +226,9 @@ def _checked(model: AttributionModel, players: Deals) -> Scores:
             f"model {name} returned scores of shape {scores.shape} for {n:,} touchpoints",
             hint="scores(deals) returns one float64 per touchpoint of deals.snapshot",
         )
-    wrong = ~((scores >= 0) & (scores < np.inf))
-    if wrong.any():
+    # the minimum of numbers and NaN is NaN, which is not >= 0
+    if n and not (scores.min() >= 0 and scores.max() < np.inf):
+        wrong = ~((scores >= 0) & (scores < np.inf))
         row = int(np.argmax(wrong))
         deal = players.snapshot.deals.id[players.deal_of[row]].decode()
         raise UsageError(
@@ -239,16 +240,26 @@ def _checked(model: AttributionModel, players: Deals) -> Scores:
 
 def _shares(scores: Scores, offsets: Ints) -> Scores:
     """Scores divided by the sum of their deal; 0 where that is 0."""
-    counts = np.diff(offsets)
-    starts, counts = offsets[:-1][counts > 0], counts[counts > 0]
-    if not len(starts):
-        return scores
-    _, exponent = np.frexp(np.maximum.reduceat(scores, starts))
-    if np.abs(exponent).max() > _FAR_FROM_ONE:
+    shares = np.empty(len(scores))
+    # block by block, so that what is worked on stays in the processor's cache
+    for first, last in money.blocks(offsets):
+        begin, end = int(offsets[first]), int(offsets[last])
+        if begin < end:
+            counts = np.diff(offsets[first : last + 1])
+            shares[begin:end] = _shares_of_block(scores[begin:end], counts[counts > 0])
+    return shares
+
+
+def _shares_of_block(scores: Scores, counts: Ints) -> Scores:
+    starts = np.cumsum(counts) - counts
+    with np.errstate(over="ignore"):
+        sums = np.add.reduceat(scores, starts)
+    if not (_SMALL < sums.min() and sums.max() < 1 / _SMALL):
         # by powers of two, which changes no share, so that sums neither overflow nor vanish
+        _, exponent = np.frexp(np.maximum.reduceat(scores, starts))
         scores = np.ldexp(scores, -np.repeat(exponent, counts))
-    sums = np.add.reduceat(scores, starts)
-    sums[sums == 0] = 1
+        sums = np.add.reduceat(scores, starts)
+        sums[sums == 0] = 1
     shares: Scores = scores / np.repeat(sums, counts)
     return shares
 

@@ -254,7 +254,7 @@ def _shares_of_block(scores: Scores, counts: Ints) -> Scores:
     starts = np.cumsum(counts) - counts
     with np.errstate(over="ignore"):
         sums = np.add.reduceat(scores, starts)
-    if not (_SMALL < sums.min() and sums.max() < 1 / _SMALL):
+    if not (sums.min() > _SMALL and sums.max() < 1 / _SMALL):
         # by powers of two, which changes no share, so that sums neither overflow nor vanish
         _, exponent = np.frexp(np.maximum.reduceat(scores, starts))
         scores = np.ldexp(scores, -np.repeat(exponent, counts))

@@ -22,7 +22,7 @@ from attribution.models.base import Scores
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["LEVELS", "Chain", "Markov", "Removal", "fit", "removal_effects"]
+__all__ = ["LEVELS", "Chain", "Markov", "Removal", "Walks", "count", "fit", "removal_effects", "walks"]
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -32,7 +32,7 @@ LEVELS = ("partner", "program")
 """Whose sequence the states are made of."""
 _DENSE_STATES = 400
 """Up to this many states one inverse is fastest."""
-_IN_PLACE = 1 << 22
+_IN_PLACE = 1 << 24
 """Up to this many possible keys are counted in place; of more, only those that occur."""
 _RESIDUAL = 1e-12
 """Probability that may be missing from the visits of a chain."""
@@ -138,6 +138,35 @@ def walked(deals: Deals, level: str) -> tuple[NDArray[np.integer], int]:
     return touchpoints.partner, len(deals.partners)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Walks:
+    """Walks of closed deals, before they are counted.
+
+    A key stands for touchpoints that follow one another: their partners' numbers, from 1 on, are its digits,
+    the newest the lowest; where a path is shorter, the digits of what is not there are 0.
+    """
+
+    order: int
+    codes: Ints
+    """Code of each partner (program), by its number less 1."""
+    deal: Ints
+    """Position of each walk's deal."""
+    first: Ints
+    """Key of the state that each walk begins in, and below of the one that it ends in."""
+    last: Ints
+    won: Bools
+    amount: Ints
+    steps: NDArray[np.integer]
+    """Keys of all runs of order + 1 touchpoints: the state that a step leaves, and the next touchpoint."""
+    n_steps: Ints
+    """How many of them are of each walk."""
+
+    @property
+    def base(self) -> int:
+        """Of the digits of keys."""
+        return len(self.codes) + 1
+
+
 def fit(deals: Deals, order: int, level: str) -> Chain:
     """Count the walks of the selected closed deals that have touchpoints.
 
@@ -146,50 +175,101 @@ def fit(deals: Deals, order: int, level: str) -> Chain:
     UsageError
         If there are more states to be told apart than fit into 63 bits.
     """
-    snapshot = deals.snapshot
-    is_fitted = np.zeros(len(snapshot.deals), dtype=bool)
+    return count(walks(deals, order, level))
+
+
+def walks(deals: Deals, order: int, level: str) -> Walks:
+    """The walks of the selected closed deals that have touchpoints.
+
+    Raises
+    ------
+    UsageError
+        As :func:`fit` does.
+    """
+    columns, offsets = deals.snapshot.deals, deals.snapshot.touchpoints.offsets
+    is_fitted = np.zeros(len(columns), dtype=bool)
     is_fitted[deals.selected] = True
-    is_fitted &= snapshot.deals.outcome != OUTCOMES.index("open")
-    is_fitted &= np.diff(snapshot.touchpoints.offsets) > 0
-    counts = np.diff(snapshot.touchpoints.offsets)[is_fitted]
+    is_fitted &= columns.outcome != OUTCOMES.index("open")
+    is_fitted &= np.diff(offsets) > 0
+    deal = np.flatnonzero(is_fitted)
+    counts = np.diff(offsets)[deal]
     walked_codes, n_codes = walked(deals, level)
-    occurring = walked_codes if is_fitted.all() else walked_codes[is_fitted[deals.deal_of]]
-    codes = np.flatnonzero(np.bincount(occurring, minlength=n_codes))
-    number = np.zeros(n_codes, dtype=np.int64)
-    # 0 is for "nothing", where a path is shorter than the memory of the chain
-    number[codes] = np.arange(1, len(codes) + 1)
+    numbers = walked_codes if is_fitted.all() else walked_codes[is_fitted[deals.deal_of]]
+    codes = np.arange(n_codes)
+    if (n_codes + 1) ** (order + 1) > _IN_PLACE:
+        codes = np.flatnonzero(np.bincount(numbers, minlength=n_codes))
+        number = np.zeros(n_codes, dtype=np.int64)
+        number[codes] = np.arange(len(codes))
+        numbers = number[numbers]
     base = len(codes) + 1
-    if base**order >= 1 << 63:
+    if base ** (order + 1) >= 1 << 63:
         raise UsageError(
             f"a chain of order {order} over {len(codes):,} {level}s has too many states",
             hint="use a lower order",
         )
-
-    keys, n_states = _keys(number[occurring], counts, order, base)
-    state, kept = _compact(keys, base**order)
-    ends = np.cumsum(n_states)
-    first, last = state[ends - n_states], state[ends - 1]
-    won = snapshot.deals.outcome[is_fitted] == OUTCOMES.index("won")
-    inside = np.ones(len(state), dtype=bool)
-    inside[ends - 1] = False
-    at = np.flatnonzero(inside)
-    source, target, count = _transitions(state[at], state[at + 1], len(kept))
-    grams = np.stack([kept // base**back % base - 1 for back in range(order)], axis=1)
-
-    def per_state(states: Ints) -> Ints:
-        return np.bincount(states, minlength=len(kept))
-
-    return Chain(
+    keys: NDArray[np.signedinteger[Any]] = numbers.astype(
+        np.int32 if base ** (order + 1) < 1 << 31 else np.int64
+    )
+    keys += 1
+    ends = np.cumsum(counts)
+    starts = ends - counts
+    length = np.minimum(counts, order)
+    first, last = (_state(keys, at, length, base) for at in (starts + length - 1, ends - 1))
+    is_step = np.ones(len(keys), dtype=bool)
+    for place in range(order):
+        is_step[starts[counts > place] + place] = False
+    runs = keys.copy()
+    for back in range(1, order + 1):
+        runs[back:] += keys[:-back] * keys.dtype.type(base**back)
+    return Walks(
+        order=order,
         codes=codes,
-        grams=grams,
-        started=per_state(first),
-        visits=per_state(state),
-        won=per_state(last[won]),
-        lost=per_state(last[~won]),
-        value=money.sum_by(last[won], snapshot.deals.amount[is_fitted][won], len(kept)).astype(np.float64),
-        source=source,
-        target=target,
-        count=count,
+        deal=deal,
+        first=first,
+        last=last,
+        won=columns.outcome[deal] == OUTCOMES.index("won"),
+        amount=columns.amount[deal],
+        steps=runs[is_step],
+        n_steps=counts - length,
+    )
+
+
+def count(walks: Walks, times: Ints | None = None) -> Chain:
+    """Count walks, each once or so many times."""
+    won, base, n_keys = walks.won, walks.base, walks.base**walks.order
+    weights = None if times is None else times.astype(np.float64)
+    steps = None if weights is None else np.repeat(weights, walks.n_steps)
+    runs, n_runs = _counted(walks.steps, n_keys * base, steps)
+    sources, targets = runs // base, runs % n_keys
+    begun = _counted(walks.first, n_keys, weights)
+    ended = [
+        _counted(walks.last[mask], n_keys, None if weights is None else weights[mask]) for mask in (won, ~won)
+    ]
+    kept = np.unique(np.concatenate([begun[0], ended[0][0], ended[1][0], sources, targets]))
+
+    def per_state(keys: Ints, counts: Ints) -> Ints:
+        return np.bincount(np.searchsorted(kept, keys), counts, minlength=len(kept)).astype(np.int64)
+
+    started = per_state(*begun)
+    value = walks.amount[won] if times is None else walks.amount[won] * times[won]
+    ends = walks.last[won]
+    if times is not None:
+        ends, value = ends[times[won] > 0], value[times[won] > 0]
+    grams = np.stack([kept // base**back % base for back in range(walks.order)], axis=1)
+    occurring = np.unique(grams[grams > 0])
+    number = np.full(base, -1)
+    number[occurring] = np.arange(len(occurring))
+    return Chain(
+        codes=walks.codes[occurring - 1],
+        grams=number[grams],
+        started=started,
+        visits=started + per_state(targets, n_runs),
+        won=per_state(*ended[0]),
+        lost=per_state(*ended[1]),
+        value=money.sum_by(np.searchsorted(kept, ends), value, len(kept)).astype(np.float64),
+        source=np.searchsorted(kept, sources),
+        target=np.searchsorted(kept, targets),
+        count=n_runs,
     )
 
 
@@ -218,47 +298,28 @@ def removal_effects(chain: Chain) -> Removal:
     return Removal(np.clip(effects[:, 0], 0, 1), effects[:, 1], float(chain.won.sum() / chain.n_walks))
 
 
-def _keys(numbers: Ints, counts: Ints, order: int, base: int) -> tuple[Ints, Ints]:
-    """States of all walks in a row, as numbers with the newest touchpoint in the lowest digit of ``base``.
-
-    Also how many states each walk has: one per touchpoint from the ``order``-th on, or one in all.
-    """
-    if order == 1:
-        return numbers, counts
-    ends = np.cumsum(counts)
-    place = np.arange(len(numbers)) - np.repeat(ends - counts, counts)
-    keys = numbers.copy()
-    for back in range(1, order):
-        reaches = np.flatnonzero(place >= back)
-        keys[reaches] += numbers[reaches - back] * base**back
-    is_state = place >= order - 1
-    is_state[ends - 1] = True
-    return keys[is_state], np.maximum(counts - order + 1, 1)
+def _state(keys: NDArray[np.integer], at: Ints, length: Ints, base: int) -> Ints:
+    """Keys of so many touchpoints that end at these places."""
+    state = keys[at].astype(np.int64)
+    for back in range(1, int(length.max(initial=0))):
+        longer = length > back
+        state[longer] += keys[at[longer] - back] * np.int64(base**back)
+    return state
 
 
-def _compact(keys: Ints, n_keys: int) -> tuple[Ints, Ints]:
-    """Each key as a number from 0 on, in their order, and the keys that occur."""
-    if n_keys > _IN_PLACE:
-        kept, numbers = np.unique(keys, return_inverse=True)
-        return numbers, kept
-    kept = np.flatnonzero(np.bincount(keys, minlength=n_keys))
-    number = np.zeros(n_keys, dtype=np.int64)
-    number[kept] = np.arange(len(kept))
-    return number[keys], kept
-
-
-def _transitions(source: Ints, target: Ints, n_states: int) -> tuple[Ints, Ints, Ints]:
-    """Each pair of states that follow one another, and how often they do."""
-    pairs = source * n_states + target
-    if n_states**2 <= _IN_PLACE:
-        counted = np.bincount(pairs, minlength=n_states**2)
-        found = np.flatnonzero(counted)
-        count = counted[found]
-    else:
-        pairs.sort()
-        starts = np.flatnonzero(np.diff(pairs, prepend=-1))
-        found, count = pairs[starts], np.diff(starts, append=len(pairs))
-    return found // max(1, n_states), found % max(1, n_states), count
+def _counted(keys: NDArray[np.integer], n_keys: int, weights: Floats | None) -> tuple[Ints, Ints]:
+    """The keys that occur, ascending, and how often they do."""
+    if n_keys <= _IN_PLACE:
+        counts = np.bincount(keys, weights, minlength=n_keys)
+        found = np.flatnonzero(counts)
+        return found, counts[found].astype(np.int64)
+    if weights is None:
+        keys = np.sort(keys)
+        starts = np.flatnonzero(np.diff(keys, prepend=-1))
+        return keys[starts].astype(np.int64), np.diff(starts, append=len(keys))
+    found, numbers = np.unique(keys, return_inverse=True)
+    counts = np.bincount(numbers, weights, minlength=len(found))
+    return found[counts > 0].astype(np.int64), counts[counts > 0].astype(np.int64)
 
 
 def _by_inverse(chain: Chain, starts: Floats, earned: Floats) -> Floats:

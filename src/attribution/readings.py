@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from attribution.mapping import Mapping, Touches, split_path
 
-__all__ = ["OVERLAPS", "Reading", "history_of", "readings"]
+__all__ = ["OVERLAPS", "Reading", "history_of", "readings", "record_of"]
 
 
 OVERLAPS = "Overlap"
@@ -134,6 +134,20 @@ def history_of(object: str) -> str:
     if object.endswith("__c"):
         return f"{object[:-3]}__History"
     return "OpportunityFieldHistory" if object == "Opportunity" else f"{object}History"
+
+
+def record_of(history: str) -> tuple[str, str] | None:
+    """The object whose history this is, and the field that names the record; None for another object.
+
+    Examples
+    --------
+    >>> record_of("Deal_Registration__History"), record_of("OpportunityFieldHistory"), record_of("Lead")
+    (('Deal_Registration__c', 'ParentId'), ('Opportunity', 'OpportunityId'), None)
+    """
+    if history.endswith("__History"):
+        return f"{history.removesuffix('History')}c", "ParentId"
+    name = history.removesuffix("History").removesuffix("Field")
+    return None if name == history else (name, f"{name}Id")
 
 
 _SYSTEM = ("CreatedDate", "SystemModstamp")

@@ -21,6 +21,8 @@ from attribution.derive import derive
 from attribution.errors import DataError, StoppedEarly, StoreError, UsageError, known
 from attribution.mapping import Mapping, split_path
 from attribution.mirror.cache import SnapshotCache, table_versions
+from attribution.mirror.erased import Erased
+from attribution.mirror.erasure import Erasure, erase
 from attribution.mirror.folder import SETTINGS, Folder
 from attribution.mirror.log import Appended, ObjectLog
 from attribution.mirror.logs import Logs
@@ -31,6 +33,7 @@ from attribution.readings import OVERLAPS, readings
 from attribution.settings import Settings, read_toml, together
 from attribution.sync.budget import Budget
 from attribution.sync.evidence import has_evidence, strangers
+from attribution.sync.personal import personal_fields
 from attribution.sync.planning import Plan, described, plan, problems
 from attribution.sync.run import Progress, SyncReport, run
 from attribution.sync.schema import Schema
@@ -79,6 +82,7 @@ class Store:
         self.path = Path(path)
         self._folder = Folder(self.path)
         self._mirror = self.path / "mirror"
+        self._staging = self.path / "staging"
 
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r})"
@@ -198,7 +202,7 @@ class Store:
         <Deals: 50 of 50, as of 2026-11-20T12:00:00Z>
         """
         mapping = mapping or self.mapping
-        snapshots, tables = SnapshotCache(self.path / "cache"), readings(mapping) | {OVERLAPS: None}
+        snapshots = SnapshotCache(self.path / "cache")
         basis = {
             "unavailable": self.unavailable,
             "mapping": mapping.hash,
@@ -206,7 +210,7 @@ class Store:
             "known_at": None if known_at is None else to_micros(known_at, "known_at"),
         }
         with self._reading():
-            snapshot = snapshots.load(snapshots.key(tables=table_versions(self._mirror, tables), **basis))
+            snapshot = snapshots.load(snapshots.key(tables=table_versions(self._mirror), **basis))
             if snapshot is None:
                 logs = Logs(self._mirror, known_at)
                 watermark = to_micros(self._complete_until(mapping, logs))
@@ -217,9 +221,12 @@ class Store:
                     known_at=None if known_at is None else to_micros(known_at),
                     watermark=watermark,
                 )
-                # a sync may have committed since the look above: it is named by what was read
-                seen = {name: logs.of(name).version for name in tables}
-                snapshots.save(snapshots.key(tables=seen, **basis), snapshot)
+                seen = {name: logs.of(name).version for name in logs.names}
+                key = snapshots.key(tables=seen, **basis)
+                snapshots.save(key, snapshot)
+                if table_versions(self._mirror) != seen:
+                    # nobody will ask for it, and what was erased meanwhile must not stay here
+                    snapshots.drop(key)
         return Deals(snapshot, policy or self.policy)
 
     def _complete_until(self, mapping: Mapping, logs: Logs) -> datetime:
@@ -337,11 +344,11 @@ class Store:
             unavailable = {*self.unavailable, *planned.unavailable} - set(planned.readable)
             self.claim(source.organization_id, unavailable=unavailable)
             planned.schema.save()
-            staging = self.path / "staging"
             if objects is None:
-                _keep_only(staging, planned.readable)
+                _keep_only(self._staging, planned.readable)
+            self._keep_erased(planned, mapping)
             try:
-                report = run(source, planned, self._mirror, staging, progress, log)
+                report = run(source, planned, self._mirror, self._staging, progress, log)
             except StoppedEarly as stopped:
                 append_run(self.path, stopped.report.to_ledger())
                 raise
@@ -350,13 +357,29 @@ class Store:
                 planned.schema.save()
                 with suppress(OSError):
                     # not empty where an object was not read to its end: the next sync goes on with it
-                    staging.rmdir()
+                    self._staging.rmdir()
             append_run(self.path, report.to_ledger())
         logs = Logs(self._mirror)
         warnings = list(strangers(logs, mapping))
         if objects is None and not report.failed and not has_evidence(logs, mapping):
             warnings.append(_NO_EVIDENCE)
         return replace(report, warnings=(*report.warnings, *warnings))
+
+    def _keep_erased(self, planned: Plan, mapping: Mapping) -> None:
+        """See to it that a personal field which is new to the mirror is empty in erased records, too."""
+        erased = wider = Erased.read(self._mirror)
+
+        def target(name: str, lookup: str) -> str | None:
+            each = planned.readable.get(name)
+            return each.description.lookups.get(lookup) if each is not None else None
+
+        for name, each in planned.readable.items():
+            if name in erased.objects:
+                read = {field: each.description.fields[field] for field in each.fields}
+                fields = personal_fields(replace(each.description, fields=read), mapping, target)
+                wider = wider.emptying(name, (), fields)
+        if wider != erased:
+            wider.save(self._mirror)
 
     def plan(
         self,
@@ -509,6 +532,52 @@ class Store:
         with self._folder.lock():
             log = ObjectLog(self._mirror, OVERLAPS)
             return append_overlaps(log, rows, recorded_at=recorded_at, replace=replace)
+
+    def erase(self, record_id: str, *, all: bool = False, mapping: Mapping | None = None) -> Erasure:
+        """Erase what a record says of a person, in every version of it, and every trace of that.
+
+        Names and other free text of the record are emptied; of a contact, a lead or a user, everything that
+        the mapping adds to what is read by default. They stay empty in every later sync. Numbers may change
+        as far as they rest on these fields. Killed at whatever instant, it is finished by erasing again.
+
+        Parameters
+        ----------
+        record_id
+            Of any mirrored object; 15 or 18 characters.
+        all
+            Remove the record and its field history altogether. It is never read again; of its id a salted
+            hash is kept. Other records that refer to it go on doing so.
+        mapping
+            Which fields mean what; default: this store's.
+
+        Raises
+        ------
+        UsageError
+            If there is no such record.
+        StoreError
+            If a sync is writing, or files cannot be written or deleted.
+        """
+        mapping = mapping or self.mapping
+        if self.organization_id is None:
+            raise DataError(
+                f"nothing was synced into the store at {self.path} yet", hint="run `attribution sync`"
+            )
+
+        def personal(logs: Logs, name: str) -> tuple[str, ...]:
+            return personal_fields(described(logs.of(name)), mapping, logs.target)
+
+        with self._folder.lock():
+            try:
+                erasure = erase(self._mirror, record_id, personal, remove=all)
+                if self._staging.exists():
+                    shutil.rmtree(self._staging)
+                SnapshotCache(self.path / "cache").clear()
+            except OSError as error:
+                raise StoreError(
+                    f"{record_id} is not erased to the end: {error.strerror} at {error.filename}",
+                    hint="look at the disk and the permissions of the store, then erase it again",
+                ) from error
+        return erasure
 
     def claim(self, organization_id: str, *, unavailable: Iterable[str] = ()) -> None:
         """Make the folder a store of this organization, if it is none yet.

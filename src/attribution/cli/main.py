@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from attribution.cli import checks, crm, demo, effects, reports
+from attribution.cli import checks, crm, demo, effects, erasure, reports
 from attribution.errors import AttributionError
 
 __all__ = ["app", "main"]
@@ -29,6 +29,7 @@ app.command()(crm.sync)
 app.command()(crm.verify)
 app.command()(crm.runs)
 app.command()(crm.overlaps)
+app.command()(erasure.erase)
 app.command()(reports.sourced)
 app.command()(reports.influenced)
 app.command()(reports.credit)

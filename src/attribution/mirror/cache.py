@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from tempfile import mkdtemp
@@ -129,9 +129,14 @@ class SnapshotCache:
             # no room, or somebody else was faster: the snapshot in memory is as good
             shutil.rmtree(scratch, ignore_errors=True)
 
+    def drop(self, key: str) -> None:
+        """Drop one snapshot, if it is there."""
+        shutil.rmtree(self.folder / key, ignore_errors=True)
+
     def clear(self) -> None:
-        """Drop every snapshot."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Drop every snapshot, whatever hinders it being an error."""
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
 
     def _prune(self) -> None:
         kept = sorted(
@@ -210,15 +215,13 @@ def _array(file: Path) -> NDArray[Any]:
     return array
 
 
-def table_versions(mirror: Path, objects: Mapping[str, object]) -> dict[str, int]:
-    """Newest version of each object's table, told by the names in its log alone; -1 without a table."""
+def table_versions(mirror: Path) -> dict[str, int]:
+    """Newest version of each object's table, told by the names in its log alone."""
     versions = {}
-    for name in objects:
-        log = mirror / name / "_delta_log"
-        commits = (
-            [entry.name[:20] for entry in os.scandir(log) if entry.name.endswith(".json")]
-            if log.is_dir()
-            else []
-        )
-        versions[name] = max((int(commit) for commit in commits if commit.isdigit()), default=-1)
+    for table in os.scandir(mirror) if mirror.is_dir() else ():
+        log = Path(table.path, "_delta_log")
+        names = [entry.name for entry in os.scandir(log)] if log.is_dir() else []
+        commits = [int(name[:20]) for name in names if name.endswith(".json") and name[:20].isdigit()]
+        if commits:
+            versions[table.name] = max(commits)
     return versions

@@ -31,6 +31,8 @@ class Coverage:
     """Ids of records that could not be read, though the watermark is past them."""
     unseen: tuple[str, ...] = ()
     """Ids of records that the CRM no longer shows, though nothing says that they were deleted: they stay."""
+    picklists: tuple[str, ...] = ()
+    """Fields whose values are picked from a list, and so are no words about anybody."""
 
     @property
     def lookups(self) -> dict[str, str]:
@@ -48,6 +50,7 @@ class Coverage:
                 "since": since,
                 "unread": self.unread,
                 "unseen": self.unseen,
+                "picklists": self.picklists,
             }
         )
 
@@ -64,8 +67,8 @@ class Coverage:
         found = json.loads(text)
         since = {name: datetime.fromisoformat(at) for name, at in found["since"].items()}
         refers_to = {name: tuple(targets) for name, targets in found["refers_to"].items()}
-        unread, unseen = (tuple(found.get(name, ())) for name in ("unread", "unseen"))
-        return cls(tuple(found["fields"]), found["where"], refers_to, since, unread, unseen)
+        lists = (tuple(found.get(name, ())) for name in ("unread", "unseen", "picklists"))
+        return cls(tuple(found["fields"]), found["where"], refers_to, since, *lists)
 
 
 def telling(coverage: Coverage | None) -> dict[str, str] | None:

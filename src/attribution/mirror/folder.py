@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from attribution.errors import StoreError, UsageError, known
+from attribution.mirror.durable import replace
 
 __all__ = ["SETTINGS", "Folder"]
 
@@ -85,12 +85,7 @@ class Folder:
         if document == self._manifest():
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        temporary = self.path / f".{_MANIFEST}"
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(document, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path / _MANIFEST)
+        replace(self.path / _MANIFEST, lambda file: file.write_text(json.dumps(document), "utf-8"))
 
     def check_organization(self, organization_id: str) -> None:
         """Refuse another organization than the one whose records these are."""

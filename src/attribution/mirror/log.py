@@ -8,11 +8,11 @@ A version is a row of Salesforce fields with ``_synced_at``, the server's instan
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction, write_deltalake
@@ -23,9 +23,10 @@ from deltalake.transaction import AddAction, create_table_with_add_actions
 from attribution.arrays import DECIMAL, INSTANT
 from attribution.columns import from_micros, to_micros
 from attribution.errors import StoreError
+from attribution.mirror import maintenance
 from attribution.mirror.coverage import Coverage, telling, told
+from attribution.mirror.erased import Erased
 from attribution.mirror.files import DataFiles
-from attribution.mirror.maintenance import compact
 from attribution.mirror.pages import Pages
 
 __all__ = ["Appended", "ObjectLog"]
@@ -124,17 +125,21 @@ class ObjectLog:
             self._coverage = self._told() or Coverage(tuple(self.fields))
         return self._coverage
 
+    @property
+    def erased(self) -> Erased:
+        """Which records were erased: what is read of them may not be stored as it is."""
+        return Erased.read(self.path.parent)
+
     def _told(self) -> Coverage | None:
         return None if self._table is None else told(self._table)
 
     def versions(self, known_at: datetime | None = None) -> pl.LazyFrame:
         """Every version read by ``known_at``, deleted ones included, with ``_synced_at`` and ``_deleted``."""
         schema = self._schema() or {"Id": pl.String(), "_deleted": pl.Boolean(), "_synced_at": INSTANT}
-        files = [] if self._table is None else self._table.file_uris()
+        files = [] if self._table is None else maintenance.file_names(self._table)
         if not files:
             return pl.LazyFrame(schema=schema)
-        # delta-rs percent-encodes the folder in its addresses, and the tables have no partitions
-        paths = [self.path / unquote(uri.rsplit("/", 1)[-1]) for uri in files]
+        paths = [self.path / name for name in files]
         versions = pl.scan_parquet(
             paths, schema=schema, missing_columns="insert", glob=False, hive_partitioning=False
         )
@@ -232,7 +237,7 @@ class ObjectLog:
         if coverage is not None:
             coverage = self._growing(coverage, list(rows.schema), stamp)
             coverage = replace(coverage, unseen=self._still_unseen(coverage.unseen, rows, deletions))
-        versions = self._changed(_batches(rows), deletions)
+        versions = self._changed(self._admitted(rows), deletions)
         return self._commit(versions, rows.schema, stamp, transactions, coverage)
 
     def backfill(
@@ -271,9 +276,51 @@ class ObjectLog:
             refers_to={**self.coverage.refers_to, **(refers_to or {})},
             unread=self.coverage.unread if unread is None else tuple(unread),
         )
-        versions = map(self._filled, _batches(rows))
+        versions = map(self._filled, self._admitted(rows))
         coverage = self._growing(coverage, names, stamp)
         return self._commit(versions, rows.schema, stamp, [self._maintenance()], coverage)
+
+    def erase(self, id: str, *, fields: Sequence[str] | None = None, column: str = "Id") -> int:
+        """Empty fields of a record in every version of it, or remove it, in one commit.
+
+        Parameters
+        ----------
+        id
+            As it is stored.
+        fields
+            Fields to empty; default: the versions are removed altogether.
+        column
+            Field that names the record: in a field history it is not ``Id``.
+
+        Returns
+        -------
+        int
+            How many versions there were to rewrite; with none, nothing is committed. What was there is in
+            the old files until :meth:`sweep`.
+
+        Raises
+        ------
+        StoreError
+            If somebody else has committed since this handle was opened. Nothing is written.
+        """
+        mine = pl.col(column) == id
+        if fields is not None:
+            mine &= pl.any_horizontal(False, pl.col(list(fields)).is_not_null())
+        n_versions = int(self.versions().filter(mine).select(pl.len()).collect().item())
+        if self._table is None or not n_versions:
+            return 0
+        properties = self._properties([self._maintenance()], self.coverage)
+        with self._writing():
+            if fields is None:
+                maintenance.remove(self._table, column, id, properties)
+            else:
+                maintenance.empty(self._table, id, fields, properties)
+        return n_versions
+
+    def sweep(self) -> None:
+        """Delete every file that is no part of the newest state: what was replaced or left behind."""
+        if self._table is not None:
+            maintenance.sweep(self._table, self.path)
 
     def newest_of(self, ids: pl.Series, fields: Sequence[str] | None = None) -> pl.DataFrame:
         """The newest stored version of each of some records, tombstones included: these fields, or all."""
@@ -284,6 +331,11 @@ class ObjectLog:
         if fields is not None:
             found = found.select("Id", *fields, *_OWN)
         return found.join(latest.lazy(), on=["Id", "_synced_at"], how="semi").collect(engine="streaming")
+
+    def _admitted(self, rows: pl.DataFrame | Pages) -> Iterator[pl.DataFrame]:
+        """Rows as they may be stored: what was erased stays erased."""
+        erased = self.erased
+        return (erased.applied(self.object, batch) for batch in _batches(rows))
 
     def _filled(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Stored records with the values of fields that differ from theirs."""
@@ -353,16 +405,26 @@ class ObjectLog:
         stored = self._schema()
         columns = {**stored, **schema, "_deleted": pl.Boolean(), "_synced_at": INSTANT}
         files = DataFiles(self.path, stamp)
-        try:
+        with self._writing(files):
             for frame in versions:
                 frame = frame.with_columns(pl.lit(stamp, INSTANT).alias("_synced_at"))
                 files.add(frame.select(name for name in columns if name in frame.columns))
             if not (files.actions or transactions or columns.keys() - stored.keys()):
                 return Appended(0, 0)
-            self._put(files.actions, columns, transactions, coverage or self._told())
+            self._put(files.actions, columns, transactions, coverage)
+        if files.actions:
+            self._compact()
+        return Appended(files.live, files.deleted)
+
+    @contextmanager
+    def _writing(self, files: DataFiles | None = None) -> Iterator[None]:
+        """Look at the newest state after a commit; say of one that failed whether another was faster."""
+        is_first = self._table is None
+        try:
+            yield
         except (CommitFailedError, DeltaError, OSError, pl.exceptions.PolarsError) as error:
-            files.remove()
-            is_first = self._table is None
+            if files is not None:
+                files.remove()
             self.reload()
             if not isinstance(error, CommitFailedError) and not (is_first and self.exists):
                 raise StoreError(
@@ -374,9 +436,18 @@ class ObjectLog:
                 hint="let it finish, then run this again",
             ) from error
         self.reload()
-        if files.actions:
-            self._compact()
-        return Appended(files.live, files.deleted)
+
+    def _properties(self, transactions: list[Transaction], coverage: Coverage | None) -> CommitProperties:
+        """What a commit tells beside its rows; it is tried once, on the state that this handle looks at."""
+        coverage = coverage or self._told()
+        if coverage is not None and (listed := {*coverage.unread, *coverage.unseen}):
+            left = listed - self.erased.removed(self.object, listed)
+            unread, unseen = (tuple(sorted(left & {*ids})) for ids in (coverage.unread, coverage.unseen))
+            coverage = replace(coverage, unread=unread, unseen=unseen)
+        # with retries delta-rs would put the rows after a commit whose watermark we have not seen
+        return CommitProperties(
+            app_transactions=transactions, max_commit_retries=0, custom_metadata=telling(coverage)
+        )
 
     def _put(
         self,
@@ -385,10 +456,7 @@ class ObjectLog:
         transactions: list[Transaction],
         coverage: Coverage | None,
     ) -> None:
-        # no retries: delta-rs would rebase our rows onto a commit whose watermark we have not seen
-        properties = CommitProperties(
-            app_transactions=transactions, max_commit_retries=0, custom_metadata=telling(coverage)
-        )
+        properties = self._properties(transactions, coverage)
         if self._table is None:
             create_table_with_add_actions(
                 str(self.path),
@@ -439,8 +507,8 @@ class ObjectLog:
 
     def _compact(self) -> None:
         if self._table is not None and len(self._table.file_uris()) >= self._compact_at:
-            compact(self._table)
-            self.reload()
+            with self._writing():
+                maintenance.compact(self._table, self.path)
 
     def _instant(self, name: str) -> datetime | None:
         stored = None if self._table is None else self._table.transaction_version(name)

@@ -239,6 +239,8 @@ def described(log: ObjectLog) -> ObjectDescription:
     for name, kind in log.fields.items():
         refers_to = log.coverage.refers_to.get(name, ())
         spelled = "id" if name == "Id" else "reference" if refers_to else _SPELLED.get(kind, "string")
+        if name in log.coverage.picklists:
+            spelled = "picklist"
         fields[name] = FieldDescription(name, spelled, refers_to)
     return ObjectDescription(log.object, fields, is_replicateable=False)
 

@@ -244,7 +244,9 @@ class _Comparison:
         for page in self._pages(("Id",), window, cursor, where):
             self.read += page.height
             parts.append(page["Id"])
-        return pl.concat(parts).unique()
+        ids = pl.concat(parts).unique()
+        # what was removed from here for good is not missing
+        return ids.filter(~ids.is_in(sorted(self.log.erased.removed(self.name, ids))))
 
     def _live(self) -> pl.DataFrame:
         """Ids of the live records here, with what tells when and of whom they are."""

@@ -394,6 +394,7 @@ class _ObjectRun:
             {name: targets for name, targets in refers_to.items() if targets},
             unread=self._unread(),
             unseen=self.log.coverage.unseen,
+            picklists=tuple(name for name in fields if self.description.fields[name].is_picked),
         )
 
     def _unread(self, *, asked: bool = False) -> tuple[str, ...]:

@@ -58,6 +58,11 @@ class FieldDescription:
     values: tuple[str, ...] = ()
     """What can be picked, active values only; empty where anything can be written."""
 
+    @property
+    def is_picked(self) -> bool:
+        """Whether its values are picked from a list."""
+        return self.type in ("picklist", "multipicklist")
+
 
 @dataclass(frozen=True, slots=True)
 class ObjectDescription:

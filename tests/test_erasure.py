@@ -137,6 +137,8 @@ def test_an_erased_person_stays_erased_whatever_comes(org: Org, tmp_path: Path) 
     sync(org, store)
     assert traces(tmp_path, *ANN[:3], "third time") == []
     assert store.rows("Contact")["Email"].to_list() == [None, "bob@example.com"]
+    source = Salesforce(instance_url=org.url, access_token=org.token, retry_base_seconds=0)
+    assert not store.verify(source, objects=READ).has_drift
     again = store.erase(ann)
     assert (again.removed, again.versions) == (False, 0)
 
@@ -184,6 +186,7 @@ def test_a_removed_record_is_never_read_again(org: Org, tmp_path: Path) -> None:
     assert [each.name for each in store.deals()] == ["other"]
     assert store.erase(ann[:15], all=False).removed
     source = Salesforce(instance_url=org.url, access_token=org.token, retry_base_seconds=0)
+    assert not store.verify(source, objects=READ).has_drift
     report = store.sync(source, objects=["Contact"], reconcile=True)
     assert [(each.reconciled.ids, each.reconciled.fetched) for each in report.objects if each.reconciled] == [
         (1, 0)

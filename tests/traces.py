@@ -14,6 +14,6 @@ def traces(folder: Path, *values: str) -> list[str]:
         text = file.read_bytes() + b"\n".join(each.encode() for each in file.relative_to(folder).parts)
         if text.startswith(b"PAR1"):
             columns = pl.read_parquet(file, glob=False, hive_partitioning=False)
-            text += columns.select(pl.all().cast(pl.String)).write_csv().encode()
+            text += columns.write_ndjson().encode()
         found += [f"{file.relative_to(folder)}: {value}" for value in values if value.encode() in text]
     return found

@@ -567,16 +567,10 @@ class Store:
             return personal_fields(described(logs.of(name)), mapping, logs.target)
 
         with self._folder.lock():
-            try:
-                erasure = erase(self._mirror, record_id, personal, remove=all)
-                if self._staging.exists():
-                    shutil.rmtree(self._staging)
-                SnapshotCache(self.path / "cache").clear()
-            except OSError as error:
-                raise StoreError(
-                    f"{record_id} is not erased to the end: {error.strerror} at {error.filename}",
-                    hint="look at the disk and the permissions of the store, then erase it again",
-                ) from error
+            erasure = erase(self._mirror, record_id, personal, remove=all)
+            if self._staging.exists():
+                shutil.rmtree(self._staging)
+            SnapshotCache(self.path / "cache").clear()
         return erasure
 
     def claim(self, organization_id: str, *, unavailable: Iterable[str] = ()) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -396,3 +397,48 @@ def test_records_that_share_a_hash_are_told_apart(tmp_path: Path, monkeypatch: p
         pages.add(page)
     (batch,) = pages
     assert batch.select("Id", "Rank").rows() == [("a", None), ("c", None), ("b", 1)]
+
+
+def test_files_that_are_no_part_of_the_log_are_deleted_a_day_later(tmp_path: Path) -> None:
+    log = ObjectLog(tmp_path, "Account", compact_at=3)
+    log.append(rows({"Id": "a"}), synced_at=START, watermark=hours(1))
+    # what a writer leaves that is killed while it writes, and what it leaves before it commits
+    left = {log.path / f"part-{name}" for name in ("1.parquet#1", "2.parquet", "3.parquet#1", "4.parquet")}
+    for file in left:
+        file.write_bytes(b"PAR1")
+        if file.name[5] in "12":
+            os.utime(file, (file.stat().st_atime, file.stat().st_mtime - 25 * 3600))
+    for turn in (2, 3):
+        log.append(rows({"Id": "a", "Rank": turn}), synced_at=hours(turn), watermark=hours(turn))
+    assert sorted(file.name for file in left if file.exists()) == ["part-3.parquet#1", "part-4.parquet"]
+    log.sweep()
+    assert not any(file.exists() for file in left)
+    assert log.versions().collect().height == 3
+    assert len(list(log.path.glob("part-*"))) == 1
+
+
+def test_erasing_rewrites_every_version_and_nothing_else(tmp_path: Path) -> None:
+    log = ObjectLog(tmp_path, "Account")
+    log.append(
+        rows({"Id": "a", "Name": "x", "Amount": Decimal("0.1")}, {"Id": "b", "Name": "x"}), synced_at=START
+    )
+    grown = rows({"Id": "a", "Name": "y", "Rank": 7}).with_columns(
+        Born=pl.lit(START.date()), City=pl.lit("Ulm")
+    )
+    log.append(grown, synced_at=hours(1), watermark=hours(1), deletes_watermark=hours(1))
+    before = log.versions().sort("_synced_at", "Id").collect()
+    told = Coverage((*TYPES, "Born", "City"), unread=("a", "c"))
+    log.append(rows(), synced_at=hours(2), coverage=told)
+    assert log.erase("a", fields=["Name", "Born", "City"]) == 2
+    emptied = before.with_columns(pl.when(pl.col("Id") != "a").then(pl.col("Name", "Born", "City")))
+    assert log.versions().sort("_synced_at", "Id").collect().equals(emptied)
+    version = log.version
+    assert log.erase("a", fields=["Name", "Born"]) == log.erase("a", fields=[]) == log.erase("none") == 0
+    assert log.version == version
+    assert log.erase("a") == 2
+    assert log.versions().collect()["Id"].to_list() == ["b"]
+    assert (log.watermark, log.deletes_watermark, log.coverage) == (hours(1), hours(1), told)
+    late = ObjectLog(tmp_path, "Account")
+    log.append(rows({"Id": "c"}), synced_at=hours(3), watermark=hours(3))
+    with pytest.raises(StoreError, match="another sync is writing"):
+        late.erase("b")

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import polars as pl
+
 from attribution.errors import StoreError, UsageError, known
 from attribution.mirror.durable import replace
 
@@ -101,17 +103,33 @@ class Folder:
         """Keep other writers out while this one runs; the system lets go if the process is killed.
 
         The tables refuse a second writer by themselves; this merely tells it before it has read anything.
+
+        Raises
+        ------
+        StoreError
+            If somebody else is writing; or if, within, a file cannot be written or deleted.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / _LOCK).open("a+b") as file:
-            try:
-                _lock_file(file.fileno())
-            except BlockingIOError as error:
-                raise StoreError(
-                    f"another sync is writing to the store at {self.path}",
-                    hint="let it finish, then run this again",
-                ) from error
-            yield
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with (self.path / _LOCK).open("a+b") as file:
+                try:
+                    _lock_file(file.fileno())
+                except BlockingIOError as error:
+                    raise StoreError(
+                        f"another sync is writing to the store at {self.path}",
+                        hint="let it finish, then run this again",
+                    ) from error
+                yield
+        except BrokenPipeError:
+            # the reader of our output has gone
+            raise
+        except (OSError, pl.exceptions.ComputeError) as error:
+            # polars says the latter of a file that it cannot write
+            raise StoreError(
+                f"cannot write to the store at {self.path}: {error}",
+                hint="look at the disk and the permissions of the store, then run this again; "
+                "what was committed is kept",
+            ) from error
 
     def _manifest(self) -> dict[str, Any] | None:
         try:

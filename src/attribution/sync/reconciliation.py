@@ -301,7 +301,7 @@ class _Comparison:
             self.read += text.height
             page = typed(text, self.planned.description, self.plan.objects)
             self.rejected += page.rejected
-            yield page.rows.select(self.fields)
+            yield self.log.erased.applied(self.name, page.rows.select(self.fields))
 
     def _pages(
         self, fields: Sequence[str], window: Window, cursor: str | None, where: str | None

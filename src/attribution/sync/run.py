@@ -7,7 +7,6 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -312,9 +311,8 @@ class _ObjectRun:
         if first is None or first.since is not None:
             self._reconcile()
         self.rejected = list(dict.fromkeys(self.rejected))
-        with suppress(OSError):
-            # not empty if pages were read that are still to be committed
-            self.staging.rmdir()
+        # what a run that was killed after its commit has left
+        shutil.rmtree(self.staging, ignore_errors=True)
         return ObjectReport(
             name,
             "ok",

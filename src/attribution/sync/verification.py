@@ -20,6 +20,7 @@ import polars as pl
 from attribution.arrays import INSTANT
 from attribution.errors import CrmError, TransientCrmError, known
 from attribution.mirror.log import ObjectLog
+from attribution.readings import record_of
 from attribution.sync.planning import Plan, Planned
 from attribution.sync.rows import column_types, typed
 from attribution.sync.watermark import Window, deletion_span
@@ -307,7 +308,8 @@ class _Comparison:
 
     def _ids(self, months: Sequence[str | None]) -> pl.DataFrame:
         """Live records there of some months: Id, stamp, and month of creation."""
-        names = [name for name in ("CreatedDate", "SystemModstamp") if name in self.fields]
+        wanted = ("CreatedDate", "SystemModstamp", *(record_of(self.name) or ())[1:])
+        names = [name for name in wanted if name in self.fields]
         spans = [Window(None, self.until)]
         if self.has_creation and None not in months and len(months) <= _MONTHS_ALONE:
             starts = [datetime.strptime(f"{each}-01 +0000", "%Y-%m-%d %z") for each in months if each]
@@ -393,7 +395,9 @@ class _Comparison:
         return pl.concat([empty, *(self._typed(page, fields) for page in pages)])
 
     def _typed(self, text: pl.DataFrame, fields: Sequence[str]) -> pl.DataFrame:
-        return typed(text, self.planned.description, self.plan.objects).rows.select(fields)
+        rows = typed(text, self.planned.description, self.plan.objects).rows.select(fields)
+        # what was erased here is no drift
+        return self.log.erased.applied(self.name, rows)
 
     def _pages(
         self, fields: Sequence[str], window: Window, cursor: str | None, where: str | None

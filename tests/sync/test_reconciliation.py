@@ -322,8 +322,10 @@ def test_a_gap_in_the_log_of_deletions_is_closed_in_the_same_run(org: Org, tmp_p
     org.update("Account", known[3], Name="after more than thirty days")
     later(org)
     # killed after the window is committed, and before every id is compared
-    with pytest.raises(StoppedEarly):
+    with pytest.raises(StoppedEarly) as stop:
         sync(org, store, max_api_calls=9)
+    (account,) = stop.value.report.objects
+    assert (account.status, account.written) == ("stopped", 1)
     assert store.rows("Account").filter(Name="after more than thirty days").height == 1
     assert ids(store) == set(known)
     later(org)

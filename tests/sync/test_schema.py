@@ -229,9 +229,12 @@ def test_an_object_that_vanishes_while_others_are_read_is_told(org: Org, tmp_pat
 def test_a_field_that_vanishes_from_a_bulk_read_is_left_out(org: Org, tmp_path: Path) -> None:
     org.load({"Account": [{"Name": f"{n}", "Type": "Partner"} for n in range(5_001)]})
     later(org)
+    # a bulk job is refused under another code than a query
+    org.faults.error("/jobs/query$", 400, "API_ERROR", "No such column 'Type' on entity 'Account'")
     store = Store(tmp_path)
     report = sync(org, store, progress=hide_while_reading(org, "Account", "Type"))
     assert report.outcome == "ok"
+    assert org.faults.pending == 0
     assert store.rows("Account").height == 5_001
     assert "Type" not in store.rows("Account").columns
 

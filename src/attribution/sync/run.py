@@ -206,11 +206,11 @@ def run(
             outcome = reading.run()
             rejected += reading.rejected
         except CrmError as error:
-            outcome = ObjectReport(name, "failed", to=logs[name].watermark, message=str(error))
+            outcome = reading.so_far("failed", str(error))
             warnings.append(f"{name} failed: {error}")
         except StoppedEarly as error:
             stopped = error
-            outcome = ObjectReport(name, "stopped", to=logs[name].watermark, message=error.message)
+            outcome = reading.so_far("stopped", error.message)
         seconds = time.monotonic() - started
         reports.append(replace(outcome, api_calls=source.api_calls - calls, seconds=seconds))
         if log is not None:
@@ -291,6 +291,18 @@ class _ObjectRun:
             self.description, self.fields = self.planned.description, self.planned.fields
             self.log.check_types(column_types(self.description, self.fields))
             return self._run()
+
+    def so_far(self, status: Status, message: str) -> ObjectReport:
+        """What was done of an object that is not read to its end; all of it is committed."""
+        return ObjectReport(
+            self.description.name,
+            status,
+            read=self.read,
+            written=self.written,
+            deleted=self.deleted,
+            to=self.log.watermark,
+            message=message,
+        )
 
     def _run(self) -> ObjectReport:
         name, log = self.description.name, self.log

@@ -57,6 +57,7 @@ EVIDENCE: dict[str, pl.DataType | type[pl.DataType]] = {
     "approval": pl.Int8,
     "approved_at": INSTANT,
     "expires_at": INSTANT,
+    "self_approved": pl.Boolean,
 }
 """What every source of touchpoints returns: at most one row per record and partner.
 
@@ -150,12 +151,16 @@ class View:
         return selected
 
     def _follow(self, frame: pl.LazyFrame, name: str, target: str | None, rest: str) -> pl.LazyFrame:
-        """Replace the ids in a column by a field of the records that they name."""
+        """Replace the ids in a column by a field of the records that they name; merges are followed (3.2)."""
         if target is None:
             return frame.with_columns(pl.lit(None, pl.String).alias(name))
-        behind = self._select(target, self.records.newest(target), "Id", rest).rename(
-            {"Id": name, rest: f"{name} value"}
-        )
+        newest = self.records.newest(target)
+        behind = self._select(target, newest, "Id", rest, "_deleted").filter(~pl.col("_deleted"))
+        behind = behind.drop("_deleted").rename({"Id": name, rest: f"{name} value"})
+        if self.has(target, "MasterRecordId"):
+            gone = self._select(target, newest, "Id", "MasterRecordId", "_deleted").filter("_deleted")
+            merged = follow(dict(gone.select("Id", "MasterRecordId").drop_nulls().collect().iter_rows()))
+            frame = frame.with_columns(pl.col(name).replace(merged)) if merged else frame
         order = frame.collect_schema().names()
         return (
             frame.join(behind, on=name, how="left").drop(name).rename({f"{name} value": name}).select(order)

@@ -39,7 +39,11 @@ class Edits(Deals):
     def revise(self, name: str, row: Row, **values: object) -> Row:
         """Write a new version of a record."""
         at = self.later()
-        new = row | {"SystemModstamp": at} | {key: value for key, value in values.items() if key in row}
+        new = (
+            row
+            | {"SystemModstamp": at}
+            | {key: value for key, value in values.items() if key in self.has[name]}
+        )
         if "LastModifiedDate" in new:
             new["LastModifiedDate"] = at
         self.changed.setdefault(name, {})[str(row["Id"])] = new

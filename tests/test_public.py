@@ -31,7 +31,7 @@ EXPECTED = [
     *("Lifecycle", "PartnerEffect", "lifecycle", "partner_effect"),
     "Milestone",
     *("Markov", "RemovalEffects", "Shapley", "removal_effects", "shapley_values", "compare"),
-    *("WhatIf", "what_if"),
+    *("Audit", "WhatIf", "audit", "what_if"),
 ]
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from attribution.graph import ecosystem_graph
     from attribution.mapping import Mapping
+    from attribution.measures.auditing import Audit, audit
     from attribution.measures.claims import Influenced, Sourced, influenced, sourced
     from attribution.measures.coalitions import shapley_values
     from attribution.measures.comparison import compare
@@ -62,6 +63,7 @@ _HOMES = {
     ),
     "attribution.graph": ("ecosystem_graph",),
     "attribution.mapping": ("Mapping",),
+    "attribution.measures.auditing": ("Audit", "audit"),
     "attribution.measures.claims": ("Influenced", "Sourced", "influenced", "sourced"),
     "attribution.measures.coalitions": ("shapley_values",),
     "attribution.measures.comparison": ("compare",),
@@ -87,6 +89,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "AttributionError",
     "AttributionModel",
+    "Audit",
     "Credit",
     "CrmError",
     "DataError",
@@ -119,6 +122,7 @@ __all__ = [
     "Weighted",
     "WhatIf",
     "attribute",
+    "audit",
     "compare",
     "ecosystem_graph",
     "influenced",

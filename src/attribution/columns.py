@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "APPROVALS",
+    "APPROVERS",
     "DAY",
     "DEAL_TYPES",
     "DIRECT",
@@ -33,6 +34,7 @@ __all__ = [
     "OUTCOMES",
     "STRENGTHS",
     "Bools",
+    "Dangling",
     "DealColumns",
     "DirectTouches",
     "Flag",
@@ -66,6 +68,9 @@ STRENGTHS = ("exposure", "weak", "strong")
 APPROVALS = ("none", "pending", "approved", "rejected")
 """What a mapped field says of a record; ``none``: no such field is mapped, or its value is of no kind."""
 
+APPROVERS = ("unknown", "another", "claimant")
+"""Who approved a record: ``claimant``: the same user who recorded it."""
+
 
 class Flag:
     """Bits of ``TouchpointColumns.flags``; the lowest two bits hold the strength."""
@@ -92,6 +97,7 @@ class Party:
     id: str
     name: str
     parent_id: str | None = None
+    website: str | None = None
 
 
 DIRECT = Party("", "(direct)")
@@ -176,6 +182,8 @@ class TouchpointColumns:
     """``OPEN`` unless approved."""
     expires_at: Ints
     """First instant at which the record holds no more: the end of its expiry date; ``OPEN`` without one."""
+    approver: NDArray[np.int8] | None = None
+    """Code into ``APPROVERS``, of the ``judged``."""
     cold_at: Ints | None = None
     """Where each is in ``recorded_at``, ``object`` and ``record``, if these were chosen from another
     snapshot's: most of the bytes are in there, and both share them."""
@@ -221,6 +229,26 @@ class DirectTouches:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Dangling:
+    """Evidence that names a record which was merged or deleted: one entry per reference and partner."""
+
+    id: NDArray[np.bytes_]
+    """``object:record id`` of the evidence."""
+    target: NDArray[np.bytes_]
+    """Id of the record that is gone."""
+    survivor: NDArray[np.bytes_]
+    """Id of the record that it was merged into; empty: it was deleted."""
+    occurred_at: Ints
+    partner: NDArray[np.int32]
+    """-1 where the partner itself is deleted."""
+    deal: Ints
+    """Position of the deal; -1 without one."""
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """Everything known of all deals as of an instant; no policy has touched it."""
 
@@ -255,6 +283,10 @@ class Snapshot:
     excluded_deals: int = 0
     partner_since: tuple[int | None, ...] = ()
     """When each partner was signed; None, or nothing at all: not known."""
+    dangling: Dangling | None = None
+    """None: what was deleted is not known."""
+    untold: tuple[str, ...] = ()
+    """Facts that nothing tells: ``recorded_at``, ``approver``, ``website``, ``account``."""
     memo: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
     """What has been worked out of these columns, which never change, by name and policy hash."""
 

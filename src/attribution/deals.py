@@ -117,6 +117,9 @@ class Deals:
             ``expires_at``        instant, or a date, which lasts to the end of its day in ``zone``
             ``recorded_by_owner`` the deal's owner recorded it, which approves influence; default false
             ``is_direct``         an act without a partner, a player where ``pool="all"``; default false
+            ``recorded_by``       who wrote the record, and
+            ``approved_by``       who approved it: for :func:`attribution.audit`, as is
+            ``website``           the partner's web address
             ===================== ============================================================================
         stages
             One row per stage that a deal entered: ``deal_id``, ``stage``, ``entered_at`` and ``is_closed``

@@ -118,7 +118,7 @@ def _histories(mapping: Mapping) -> Iterator[Reading]:
         yield Reading(
             history_of(name),
             needed=("Id", parent, "Field", "NewValue", "CreatedDate"),
-            wanted=("IsDeleted",),
+            wanted=("CreatedById", "IsDeleted"),
             where=f"Field = '{field}'",
         )
 
@@ -196,7 +196,7 @@ def _standard(mapping: Mapping) -> Iterator[Reading]:
     yield Reading(
         "Account",
         needed=("Id", "Name", *_KEPT),
-        wanted=("Type", "IsPartner", "ParentId", "MasterRecordId"),
+        wanted=("Type", "IsPartner", "ParentId", "MasterRecordId", "Website"),
         required=True,
     )
     yield Reading("User", needed=("Id", *_SYSTEM), wanted=("ContactId",))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
+import polars as pl
 import pytest
 
-from attribution import Mapping, Policy, Store, what_if
+from attribution import Mapping, Policy, Store, audit, what_if
 
 
 def test_settings_print_a_file_that_says_the_same(cli, filled, tmp_path):
@@ -47,3 +50,20 @@ def test_what_if_varies_settings_and_takes_files(cli, filled, tmp_path):
 def test_what_if_refuses_what_is_no_variation(cli, filled, words, message):
     code, _, err = cli("what-if", "--store", filled, *words)
     assert (code, message in err) == (2, True), err
+
+
+def test_audit_says_the_same_in_every_form(cli, filled, tmp_path):
+    expected = audit(Store(filled).deals(), of="all")
+    words = ("audit", "--store", filled, "--of", "all")
+    document = cli.json(*words)
+    assert document == json.loads(json.dumps(expected.to_dict()))
+    assert len(document["findings"]) == sum(row["n_findings"] for row in document["summary"]) > 0
+    assert cli(*words, "--format", "csv")[1] == expected.to_csv()
+    assert cli(*words, "--format", "parquet", "--out", tmp_path / "audit.parquet")[0] == 0
+    assert pl.read_parquet(tmp_path / "audit.parquet").equals(expected.findings)
+    assert cli(*words)[1] == f"{expected}\n"
+    # a cached snapshot tells the same
+    assert cli.json(*words) == document
+    partner = document["findings"][0]["partner_id"]
+    less = cli.json(*words, "--partner", partner)["summary"]
+    assert sum(row["n_deals"] for row in less) < sum(row["n_deals"] for row in document["summary"])

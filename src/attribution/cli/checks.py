@@ -1,4 +1,4 @@
-"""Commands that hold numbers against their rules: settings, what-if."""
+"""Commands that hold numbers against rules and records: audit, what-if, settings."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ from attribution.cli.reports import (
     KnownAt,
     Of,
     Out,
+    Partners,
+    Programs,
     columns,
     read_deals,
     write,
@@ -36,7 +38,30 @@ from attribution.errors import UsageError
 if TYPE_CHECKING:
     from attribution.policy import Policy
 
-__all__ = ["settings", "what_if"]
+__all__ = ["audit", "settings", "what_if"]
+
+
+def audit(
+    closed: Closed = None,
+    of: Of = "won",
+    as_of: AsOf = None,
+    known_at: KnownAt = None,
+    partner: Partners = None,
+    program: Programs = None,
+    store: StorePath = None,
+    mapping: MappingFile = None,
+    policy: PolicyFile = None,
+    format: FormatOf = Format.table,
+    as_json: AsJson = False,
+    out: Out = None,
+    debug: Debug = False,
+) -> None:
+    """Evidence that is late, arranged, contradictory or lost, and the money that hangs on it."""
+    from attribution.measures import auditing
+
+    deals = read_deals(store, mapping, policy, as_of, known_at)
+    deals = deals.where(closed=closed, partner=partner, program=program)
+    write(auditing.audit(deals, of=of), Format.json if as_json else format, out)
 
 
 def settings(

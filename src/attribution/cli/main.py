@@ -36,6 +36,7 @@ app.command()(reports.credit)
 app.command()(effects.effect)
 app.command()(effects.lifecycle)
 app.command()(checks.what_if)
+app.command()(checks.audit)
 app.command()(checks.settings)
 
 # what typer raises for any wrong call; it keeps its own copy of click and does not name this base publicly

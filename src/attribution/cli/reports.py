@@ -43,6 +43,7 @@ from attribution.errors import UsageError
 
 if TYPE_CHECKING:
     from attribution.deals import Deals
+    from attribution.measures.auditing import Audit
     from attribution.measures.results import Table
 
 __all__ = ["columns", "credit", "influenced", "read_deals", "sourced", "write"]
@@ -201,7 +202,7 @@ def columns(by: str) -> list[str]:
     return [name.strip() for name in by.split(",") if name.strip()]
 
 
-def write(table: Table, format: Format, out: Path | None) -> None:
+def write(table: Table | Audit, format: Format, out: Path | None) -> None:
     """Write a table to a file or to stdout."""
     match format:
         case Format.table:

@@ -52,7 +52,7 @@ class Gathered:
         placed = touchpoints.with_row_index("row", self.n_rows)
         self.rest.append(
             placed.filter(pl.any_horizontal(pl.col(few).is_not_null())).select(
-                "row", *few, "reach_below", "approved_at"
+                "row", *few, "reach_below", "approved_at", "self_approved"
             )
         )
         columns = ("deal", "occurred_at", "recorded_at", "partner", "kind", "flags", "record", "role")
@@ -131,6 +131,7 @@ def touchpoint_columns(
             approval=judged["approval"].fill_null(0).to_numpy().astype(np.int8),
             approved_at=micros(judged["approved_at"]),
             expires_at=micros(judged["expires_at"]),
+            approver=(judged["self_approved"].cast(pl.Int8) + 1).fill_null(0).to_numpy().astype(np.int8),
         )
     )
 

@@ -152,8 +152,11 @@ def _approved(
     """
     present = _said(pl.col(approval.field), approval)
     state = rows.select("record", present=present)
-    versions = view.versions(object, approval.field, "SystemModstamp", "CreatedDate").select(
+    # a record that nobody has touched since was approved by who made it; what others did has no author here
+    at_once = pl.col("SystemModstamp") == pl.col("CreatedDate")
+    versions = view.versions(object, approval.field, "SystemModstamp", "CreatedDate", "CreatedById").select(
         record="Id",
+        by=pl.when(at_once).then("CreatedById"),
         at=pl.when(pl.col("Id") != pl.col("Id").shift(1, fill_value=""))
         .then("CreatedDate")
         .otherwise("SystemModstamp"),
@@ -163,10 +166,12 @@ def _approved(
     if approval.at is None:
         parent = "ParentId" if object.endswith("__c") else f"{object}Id"
         changes = (
-            view.live(history_of(object), "Id", parent, "Field", "NewValue", "CreatedDate")
+            view.live(history_of(object), "Id", parent, "Field", "NewValue", "CreatedDate", "CreatedById")
             .filter(pl.col("Field") == split_path(approval.field)[0])
             .sort(parent, "CreatedDate", "Id")
-            .select(record=parent, at="CreatedDate", said=_said(pl.col("NewValue"), approval))
+            .select(
+                record=parent, by="CreatedById", at="CreatedDate", said=_said(pl.col("NewValue"), approval)
+            )
         )
         last = changes.group_by("record").agg(last=pl.col("said").last())
         told = last.join(state, on="record", how="inner").filter(pl.col("last") == pl.col("present"))
@@ -174,10 +179,15 @@ def _approved(
             [changes.join(told, on="record", how="semi"), versions.join(told, on="record", how="anti")]
         )
     turn = (pl.col("said") != pl.col("said").shift(1)).fill_null(value=True).cum_sum()
+    current = turn == turn.last()
     reached = (
         steps.filter(view.cutoff.happened("at"))
         .group_by("record", maintain_order=True)
-        .agg(said=pl.col("said").last(), since=pl.col("at").filter(turn == turn.last()).first())
+        .agg(
+            said=pl.col("said").last(),
+            since=pl.col("at").filter(current).first(),
+            said_by=pl.col("by").filter(current).first(),
+        )
     )
     approved, pending = (pl.lit(APPROVALS.index(name), pl.Int8) for name in ("approved", "pending"))
     given = pl.lit(None, INSTANT) if approval.at is None else _instant(view, approval.at, schema)
@@ -191,7 +201,12 @@ def _approved(
             .otherwise(pl.col("said").fill_null(pending)),
             approved_at=pl.when(dated).then(given).otherwise("since"),
         )
-        .with_columns(approved_at=pl.when(pl.col("approval") == approved).then("approved_at"))
+        .with_columns(
+            approved_at=pl.when(pl.col("approval") == approved).then("approved_at"),
+            self_approved=pl.when(pl.col("approval") == approved, pl.col("said") == approved).then(
+                pl.col("said_by") == pl.col("recorded_by")
+            ),
+        )
     )
 
 

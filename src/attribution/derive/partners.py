@@ -32,7 +32,7 @@ class Accounts:
     """
 
     live: pl.DataFrame
-    """``id, name, parent, family`` (the ultimate parent; an account without a parent is its own family)."""
+    """``id, name, website, parent, family`` (the ultimate parent; without a parent the account itself)."""
     merged: dict[str, str]
     """Surviving record by the id of an account, contact or lead that was merged into it."""
 
@@ -148,9 +148,10 @@ def accounts(view: View) -> Accounts:
         merged |= dict(found.iter_rows())
     merged = follow(merged)
     live = (
-        view.live("Account", "Id", "Name", "ParentId")
+        view.live("Account", "Id", "Name", "ParentId", "Website")
         .select(
             id="Id",
+            website="Website",
             name=pl.col("Name").fill_null(pl.col("Id")),
             parent=pl.col("ParentId").replace(merged) if merged else pl.col("ParentId"),
         )
@@ -205,7 +206,7 @@ def partners(view: View, known: Accounts, roles: pl.DataFrame, named: pl.DataFra
         .drop_nulls()
     )
     return Partners(
-        tuple(Party(*row) for row in found.select("id", "name", rolls_up_to).iter_rows()),
+        tuple(Party(*row) for row in found.select("id", "name", rolls_up_to, "website").iter_rows()),
         tuple(Party(*row) for row in above.select("id", "name").iter_rows()),
         codes,
         _apart(spans),

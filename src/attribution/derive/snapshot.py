@@ -23,6 +23,7 @@ from attribution.columns import (
 from attribution.derive.activities import direct
 from attribution.derive.attach import places
 from attribution.derive.currency import report_currency
+from attribution.derive.dangling import dangling, references
 from attribution.derive.gather import gather, touchpoint_columns
 from attribution.derive.mapped import kinds, named_accounts
 from attribution.derive.opportunities import opportunities
@@ -80,8 +81,10 @@ def derive(
         )
         .join(leads.collect(), left_on="id", right_on="opportunity", how="left", maintain_order="left")
     )
+    gone = references(scene)
     gathered = gather(scene, places(scene, deals), role_rows)
     directly = direct(scene, deals, gathered.partnered)
+    lost = dangling(scene, gathered, gone, deals)
     stranded = pl.concat(gathered.stranded)
     roles_seen = pl.concat([rows["role"].drop_nulls().unique() for rows in gathered.rows])
     role_names, lead_sources = _values(roles_seen), _values(deals["lead_source"])
@@ -111,6 +114,8 @@ def derive(
         fiscal=fiscal,
         mapping_hash=mapping.hash,
         excluded_deals=int(found["excluded"].sum()),
+        dangling=lost,
+        untold=() if view.has("Account", "Website") else ("website",),
     )
 
 

@@ -69,6 +69,7 @@ def snapshot_of_frames(
         zone=zone,
         fiscal=FiscalYear(),
         mapping_hash=_NO_MAPPING,
+        untold=given.untold if "account_id" in rows.columns else (*given.untold, "account"),
     )
 
 

@@ -28,6 +28,7 @@ def partners_of(table: Columns, direct: Bools) -> tuple[Codes, tuple[Party, ...]
     parent, above = table.coded("parent")
     name_of = _one_per(table, "partner", partner, ids, called, names)
     parent_of = _one_per(table, "parent", partner, ids, parent, above)
+    website_of = _one_per(table, "website", partner, ids, *table.coded("website"))
 
     of_name: dict[str, str | None] = {}
     for code, name in name_of.items():
@@ -38,7 +39,8 @@ def partners_of(table: Columns, direct: Bools) -> tuple[Codes, tuple[Party, ...]
         up = parent_of.get(code)
         if up is not None and up not in known_ids:
             up = of_name.get(up) or up
-        parties.append(Party(identity, name_of.get(code, identity), None if up == identity else up))
+        above_it = None if up == identity else up
+        parties.append(Party(identity, name_of.get(code, identity), above_it, website_of.get(code)))
     _refuse_circle(table, parties)
     return partner, tuple(parties), called
 

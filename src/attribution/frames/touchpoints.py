@@ -45,6 +45,9 @@ _COLUMNS = (
     "expires_at",
     "recorded_by_owner",
     "is_direct",
+    "recorded_by",
+    "approved_by",
+    "website",
 )
 _STRENGTH_OF_KIND = {
     **dict.fromkeys(("campaign_response", "contact_role", "call", "email"), "weak"),
@@ -74,12 +77,16 @@ class Touches:
     """Code into ``APPROVALS``, as of the view."""
     approved_at: Ints
     expires_at: Ints
+    approver: NDArray[np.int8]
+    """Code into ``APPROVERS``."""
     partners: tuple[Party, ...]
     parents: tuple[Party, ...]
     programs: tuple[str, ...]
     kinds: tuple[str, ...]
     roles: tuple[str, ...]
     direct: DirectTouches
+    untold: tuple[str, ...]
+    """Facts of ``Snapshot.untold`` that the table has no column for."""
 
     @classmethod
     def read(cls, touchpoints: object, rows: DealRows, deals: DealColumns) -> Touches:
@@ -135,6 +142,7 @@ class Touches:
             approval[order],
             approved_at[order],
             expires_at[order],
+            _approvers(table)[order],
             partners,
             parents_of(everybody, partners),
             programs,
@@ -148,6 +156,15 @@ class Touches:
                 kind=kind[alone].astype(np.int8),
                 object=np.zeros(len(alone), dtype=np.int8),
                 record=records[~on_path],
+            ),
+            tuple(
+                fact
+                for fact, column in (
+                    ("recorded_at", "recorded_at"),
+                    ("approver", "approved_by"),
+                    ("website", "website"),
+                )
+                if column not in table
             ),
         )
 
@@ -186,6 +203,7 @@ class Touches:
             approval=self.approval[judged],
             approved_at=self.approved_at[judged],
             expires_at=self.expires_at[judged],
+            approver=self.approver[judged],
         )
 
     def _of_own_account(self, rows: DealRows) -> Bools:
@@ -246,6 +264,13 @@ def _judged(table: Columns, recorded_at: Ints, view: View) -> tuple[NDArray[np.i
     expires = micros(table.instants_or_ends("expires_at", view.zone))
     expires[expires != OPEN] += 1  # it holds at that instant still
     return approval, approved_at, expires
+
+
+def _approvers(table: Columns) -> NDArray[np.int8]:
+    """Whether who approved a record is who recorded it."""
+    recorded, approved = table.text("recorded_by"), table.text("approved_by")
+    same = (recorded == approved).cast(pl.Int8) + 1
+    return same.fill_null(0).to_numpy().astype(np.int8)
 
 
 def _path_order(deal: Ints, happened: Ints, ties: list[pl.Series]) -> Ints:

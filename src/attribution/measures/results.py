@@ -26,7 +26,7 @@ FRACTIONS = ("share", "removal_effect", "removal_effect_value", "probability", "
 """Columns that people read as percentages."""
 NUMBERS = ("deals", "shapley_value", "standard_error", "value", "low", "high")
 """Other numbers that are no amounts."""
-COUNTS = ("n_deals", "n_walks", "n_with", "n_without", "n")
+COUNTS = ("n_deals", "n_findings", "n_partners", "n_walks", "n_with", "n_without", "n")
 
 _LABELS = {
     "n_deals": "deals",

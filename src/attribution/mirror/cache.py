@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from attribution import derive
 from attribution.columns import (
+    Dangling,
     DealColumns,
     DirectTouches,
     Party,
@@ -40,11 +41,13 @@ _COLUMNS: Final = {
     "touchpoints": TouchpointColumns,
     "stranded": Stranded,
     "direct": DirectTouches,
+    "dangling": Dangling,
 }
 _PARTIES: Final = ("partners", "parents", "programs", "tiers")
 _META: Final = "snapshot.json"
 
-C = TypeVar("C", DealColumns, TouchpointColumns, Stranded, DirectTouches)
+_Columns = DealColumns | TouchpointColumns | Stranded | DirectTouches | Dangling
+C = TypeVar("C", bound=_Columns)
 
 
 class Texts(Sequence[str]):
@@ -159,13 +162,15 @@ def _save(place: Path, snapshot: Snapshot) -> None:
         for each in fields(Snapshot)
         if each.name not in (*_COLUMNS, *_PARTIES, "names", "fiscal", "memo")
     }
-    meta |= {name: [[p.id, p.name, p.parent_id] for p in getattr(snapshot, name)] for name in _PARTIES}
+    meta |= {
+        name: [[p.id, p.name, p.parent_id, p.website] for p in getattr(snapshot, name)] for name in _PARTIES
+    }
     meta["fiscal"] = [snapshot.fiscal.start_month, snapshot.fiscal.named_by_start]
     (place / _META).write_text(json.dumps(meta), encoding="utf-8")
 
 
 def _arrays(
-    columns: DealColumns | TouchpointColumns | Stranded | DirectTouches,
+    columns: _Columns,
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     for each in fields(columns):
         value = getattr(columns, each.name)
@@ -189,6 +194,7 @@ def _load(place: Path) -> Snapshot:
         touchpoints=_columns(place, "touchpoints", TouchpointColumns),
         stranded=_columns(place, "stranded", Stranded),
         direct=_columns(place, "direct", DirectTouches),
+        dangling=_columns(place, "dangling", Dangling),
         names=Texts(_array(place / "names.data.npy"), _array(place / "names.offsets.npy")),
         **meta,
     )

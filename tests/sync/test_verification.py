@@ -14,6 +14,7 @@ import pytest
 
 from attribution.cli import main
 from attribution.errors import StoppedEarly, StoreError, UsageError
+from attribution.mapping import Mapping
 from attribution.store import Store
 from attribution.sync.salesforce import Salesforce
 from attribution.sync.verification import FieldDrift, MonthDrift, ObjectVerification
@@ -175,6 +176,31 @@ def test_unseen_and_unread_records_are_no_drift(org: Org, tmp_path: Path) -> Non
     store.sync(connect(org), objects=["Account"], reconcile=True)
     told = verify(org, store)
     assert (told.unseen, told.unread, told.has_drift, told.here, told.there) == (1, 1, False, 19, 19)
+
+
+def test_what_was_erased_is_no_drift(org: Org, tmp_path: Path) -> None:
+    org.add_field("Opportunity", "Partner__c > Account")
+    org.track_history("Opportunity", "Partner__c")
+    (acme,) = org.insert("Account", [{"Name": "x"}])
+    usual = {"Name": "d", "StageName": "Prospecting", "CloseDate": date(2026, 7, 1)}
+    emptied, removed = org.insert("Opportunity", [usual, usual])
+    for deal in (emptied, removed):
+        org.update("Opportunity", deal, Partner__c=acme)
+    org.advance(timedelta(minutes=30))
+    lookup = {"object": "Opportunity", "field": "Partner__c", "kind": "role"}
+    mapping, names = Mapping(lookups=(lookup,)), ("Opportunity", "OpportunityFieldHistory")
+    store = Store(tmp_path)
+    store.sync(connect(org), mapping=mapping, objects=names)
+    store.erase(emptied, mapping=mapping)
+    store.erase(removed, all=True, mapping=mapping)
+    org.advance(timedelta(minutes=30))
+    store.sync(connect(org), mapping=mapping, objects=names)
+    assert store.rows("Opportunity").select("Id", "Name").rows() == [(emptied, None)]
+    found = store.verify(connect(org), mapping=mapping, objects=names)
+    assert [(each.there, each.here) for each in found.objects] == [(2, 1), (2, 1)]
+    assert not found.has_drift, found
+    forget(org, emptied, "Opportunity")
+    assert verify(org, store, "Opportunity").months == (MonthDrift("2026-06", 1, 1, (), (emptied,)),)
 
 
 def test_archived_activities_count(org: Org, tmp_path: Path) -> None:

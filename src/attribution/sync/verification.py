@@ -1,7 +1,8 @@
 """The mirror held against the CRM: counts per month of creation, and a sample of records field by field.
 
-What may differ is not drift: changes after the watermark, records that could not be read, and those that
-the connected user no longer sees. Only what differs is looked at more closely, id by id.
+What may differ is not drift: changes after the watermark, records that could not be read, those that the
+connected user no longer sees, and what was erased here. Only where counts differ, or may do so for such a
+reason, ids are compared.
 """
 
 from __future__ import annotations
@@ -217,7 +218,12 @@ class _Comparison:
         counts = here.group_by("month").len()
         counted = dict(zip(counts["month"], counts["len"], strict=True))
         months = sorted(
-            (each for each in {*there, *counted} if there.get(each, 0) != counted.get(each, 0)),
+            # a record that is missing for a reason may stand in for one that is too much
+            (
+                each
+                for each in {*there, *counted}
+                if _has_reasons(self.log) or there.get(each, 0) != counted.get(each, 0)
+            ),
             key=lambda each: each or "",
         )
         drift = tuple(self._compared(here, months, there, counted)) if months else ()
@@ -329,7 +335,11 @@ class _Comparison:
     def _unexplained_lacking(self, lacking: pl.DataFrame) -> pl.Series:
         """Those that lack here without a reason; what came back after the watermark has one."""
         old = lacking.filter(pl.col("SystemModstamp").is_null() | (pl.col("SystemModstamp") < self.until))
-        return _without_reason(self.log, old["Id"])
+        left = _without_reason(self.log, old["Id"])
+        asked = left.head(_LOOKED_UP)
+        # the history of an erased record tells by its parent that it may not be here
+        rows = self.log.erased.applied(self.name, self._by_id(self.fields, asked.to_list()))
+        return left.filter(left.is_in(rows["Id"].implode()) | ~left.is_in(asked.implode()))
 
     def _unexplained_surplus(self, surplus: pl.Series) -> pl.Series:
         """Those that are live here only, without a reason; what was deleted after the watermark has one."""
@@ -372,7 +382,7 @@ class _Comparison:
 
     def _differing(self, live: pl.LazyFrame, ids: Sequence[str]) -> Iterator[FieldDrift]:
         """Values that differ in records that have not changed since the watermark."""
-        there = self._by_id(self.fields, ids)
+        there = self.log.erased.applied(self.name, self._by_id(self.fields, ids))
         absent = pl.Series("Id", ids).filter(~pl.Series(ids).is_in(there["Id"].implode()))
         yield from (FieldDrift(each, "Id") for each in self._unexplained_surplus(absent))
         if "SystemModstamp" in there.columns:
@@ -419,14 +429,23 @@ class _Comparison:
             shutil.rmtree(staging, ignore_errors=True)
 
 
+def _has_reasons(log: ObjectLog) -> bool:
+    """Whether some record may be here and not there, or there and not here, for a reason."""
+    erased, owner = log.erased, record_of(log.object)
+    n_removed = erased.n_removed(log.object) + (erased.n_removed(owner[0]) if owner is not None else 0)
+    return bool(log.coverage.unseen or log.coverage.unread or n_removed)
+
+
 def _without_reason(log: ObjectLog, ids: pl.Series) -> pl.Series:
     """The ids that may not differ.
 
     The one place where records are subtracted that are known to be here and not there, or there and not
-    here, for a reason: those that the connected user no longer sees, and those that could not be read.
+    here, for a reason: those that the connected user no longer sees, those that could not be read, and those
+    that were erased.
     """
     covered = log.coverage
-    return ids.filter(~ids.is_in([*covered.unseen, *covered.unread]))
+    reasons = {*covered.unseen, *covered.unread, *log.erased.removed(log.object, ids)}
+    return ids.filter(~ids.is_in(sorted(reasons)))
 
 
 def _iso(instant: datetime) -> str:

@@ -46,6 +46,7 @@ from attribution.columns import (
     Flag,
     Party,
     Snapshot,
+    SpellColumns,
     Stranded,
     TouchpointColumns,
     read_only,
@@ -225,6 +226,8 @@ def deals_of(
         lead_created_at=array((OPEN if d.lead is None else instant(d.lead) for d in paths), "i8"),
         last_open_spell_at=array((OPEN if d.reopened is None else instant(d.reopened) for d in paths), "i8"),
         lead_source=array((lead_sources.get(deal.lead_source or "", -1) for deal in paths), "i2"),
+        owner=np.full(len(paths), -1, dtype="i4"),
+        close_date_pushes=np.full(len(paths), -1, dtype="i2"),
         segments=tuple(
             array((codes.get(d.segments.get(name, ""), -1) for d in paths), "i4")
             for name, codes in segments.items()
@@ -263,6 +266,7 @@ def deals_of(
         "touchpoints": read_only(touchpoints),
         "stranded": Stranded(array((), "S18"), nothing, array((), "i4"), array((), "i1"), array((), "?")),
         "direct": _direct(paths, kinds, deals.account),
+        "spells": SpellColumns(np.zeros(len(paths) + 1, dtype="i8"), array((), "i2"), nothing),
         "names": tuple(deal.id for deal in paths),
         "partners": tuple(Party(f"{name}-id", name) for name in partners),
         "parents": (),
@@ -270,6 +274,8 @@ def deals_of(
         "tiers": tuple(Party(f"{name}-id", name) for name in tiers),
         "kinds": kinds,
         "segments": tuple((name, tuple(codes)) for name, codes in segments.items()),
+        "owners": (),
+        "stages": (),
         "objects": ("Event",),
         "roles": tuple(roles),
         "lead_sources": tuple(lead_sources),

@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "derive.py"
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 def test_deriving_is_measured_by_stage_and_size():
     ran = subprocess.run(
-        [sys.executable, str(SCRIPT), "20", "40"], check=True, capture_output=True, text=True
+        [sys.executable, str(BENCHMARKS / "derive.py"), "20", "40"],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     lines = ran.stdout.splitlines()
     assert [line.split()[0] for line in lines] == [
@@ -21,3 +24,11 @@ def test_deriving_is_measured_by_stage_and_size():
         lines[-1].split()[0],
     ]
     assert lines[-1].startswith("t(40) = ")
+
+
+def test_overlays_are_measured_beside_lifelines():
+    ran = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "overlays.py"), "300"], check=True, capture_output=True, text=True
+    )
+    lines = ran.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["deals", "300", "300", "300", "lifelines"]

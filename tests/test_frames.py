@@ -698,3 +698,27 @@ def test_frames_say_what_the_notation_says(drawn, policy, shuffler):
     for pair in (tables, [table[order] for table, order in zip(tables, orders, strict=True)]):
         made = Deals.from_frames(*pair, as_of=as_of, policy=policy, zone=ZONE)
         assert list(documents(made)) == expected
+
+
+def test_stages_come_in_the_order_in_which_most_deals_entered_them():
+    told = [("d1", "A", 1), ("d1", "C", 2), ("d2", "A", 1), ("d2", "B", 2), ("d2", "C", 3), ("d2", "B", 4)]
+    deals = Deals.from_frames(
+        {
+            "id": ["d1", "d2"],
+            "created_at": [datetime(2026, 1, 1, tzinfo=UTC)] * 2,
+            "closed_at": [None] * 2,
+            "is_won": [None] * 2,
+        },
+        {"deal_id": [], "occurred_at": [], "partner": []},
+        {
+            "deal_id": [deal for deal, _, _ in reversed(told)],
+            "stage": [stage for _, stage, _ in reversed(told)],
+            "entered_at": [datetime(2026, 1, at, tzinfo=UTC) for _, _, at in reversed(told)],
+        },
+        as_of=datetime(2026, 1, 9, tzinfo=UTC),
+    )
+    spells, stages = deals.snapshot.spells, deals.snapshot.stages
+    assert [stages[code].name for code in spells.stage] == ["A", "C", "A", "B", "C", "B"]
+    places = {stage.name: stage.place for stage in stages}
+    assert places["A"] < places["B"] < places["C"]
+    assert places["(unknown)"] is None

@@ -32,6 +32,7 @@ EXPECTED = [
     "Milestone",
     *("Markov", "RemovalEffects", "Shapley", "removal_effects", "shapley_values", "compare"),
     *("Audit", "WhatIf", "audit", "what_if"),
+    *("Overlay", "velocity"),
 ]
 
 

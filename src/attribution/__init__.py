@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from attribution.measures.effect_table import PartnerEffect
     from attribution.measures.effects import partner_effect
     from attribution.measures.lifecycle_table import Lifecycle
+    from attribution.measures.overlay import Overlay
+    from attribution.measures.overlays import velocity
     from attribution.measures.removal import RemovalEffects, removal_effects
     from attribution.measures.results import Table
     from attribution.measures.sensitivity import WhatIf, what_if
@@ -72,6 +74,8 @@ _HOMES = {
     "attribution.measures.effect_table": ("PartnerEffect",),
     "attribution.measures.effects": ("partner_effect",),
     "attribution.measures.lifecycle_table": ("Lifecycle",),
+    "attribution.measures.overlay": ("Overlay",),
+    "attribution.measures.overlays": ("velocity",),
     "attribution.measures.removal": ("RemovalEffects", "removal_effects"),
     "attribution.measures.results": ("Table",),
     "attribution.measures.sensitivity": ("WhatIf", "what_if"),
@@ -103,6 +107,7 @@ __all__ = [
     "Mapping",
     "Markov",
     "Milestone",
+    "Overlay",
     "PartnerEffect",
     "Policy",
     "Position",
@@ -131,6 +136,7 @@ __all__ = [
     "removal_effects",
     "shapley_values",
     "sourced",
+    "velocity",
     "what_if",
 ]
 

@@ -33,6 +33,7 @@ __all__ = [
     "OPEN",
     "OUTCOMES",
     "STRENGTHS",
+    "UNKNOWN_STAGE",
     "Bools",
     "Dangling",
     "DealColumns",
@@ -41,6 +42,8 @@ __all__ = [
     "Ints",
     "Party",
     "Snapshot",
+    "SpellColumns",
+    "Stage",
     "Stranded",
     "TouchpointColumns",
     "from_micros",
@@ -61,6 +64,8 @@ DAY = 86_400_000_000
 """Microseconds of 24 hours."""
 NOBODY = "(none)"
 """Label of what has no program, tier or segment."""
+UNKNOWN_STAGE = "(unknown)"
+"""Stage of a deal between its creation and the first that is known of its stages."""
 
 OUTCOMES = ("open", "won", "lost")
 DEAL_TYPES = ("new", "expansion", "renewal", "unclassified")
@@ -104,6 +109,16 @@ DIRECT = Party("", "(direct)")
 """Who plays for our own people where they are players beside partners; it has no id."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage of the sales process."""
+
+    name: str
+    is_closed: bool = False
+    place: int | None = None
+    """Its place in the process: what is greater comes later. None: nobody knows."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DealColumns:
     """One entry per deal, ordered by id, bytewise."""
@@ -131,6 +146,10 @@ class DealColumns:
     """Start of the last open spell before the close if there were two or more, else ``OPEN``."""
     lead_source: NDArray[np.int16]
     """Code into ``Snapshot.lead_sources``; -1 without one."""
+    owner: NDArray[np.int32]
+    """Code into ``Snapshot.owners``; -1 without one."""
+    close_date_pushes: NDArray[np.int16]
+    """How often the close date was moved to a later day while the deal stayed open; -1: nothing tells."""
     segments: tuple[NDArray[np.int32], ...]
     """Per name in ``Snapshot.segments``: code into its values; -1 without one."""
     close_before_creation: Bools
@@ -229,6 +248,23 @@ class DirectTouches:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class SpellColumns:
+    """One entry per unbroken stay of a deal in a stage, ordered by (deal, entered_at).
+
+    It ends where the deal's next one begins; the last of an open deal lasts.
+    """
+
+    offsets: Ints
+    """Deal ``i`` has the spells ``offsets[i]:offsets[i + 1]``; none where nothing is known of its stages."""
+    stage: NDArray[np.int16]
+    """Code into ``Snapshot.stages``."""
+    entered_at: Ints
+
+    def __len__(self) -> int:
+        return len(self.stage)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Dangling:
     """Evidence that names a record which was merged or deleted: one entry per reference and partner."""
 
@@ -257,6 +293,7 @@ class Snapshot:
     stranded: Stranded
     direct: DirectTouches
     """On no path; players beside partners where a measure asks for it."""
+    spells: SpellColumns
     names: Sequence[str]
     """Display names of the deals, in their order."""
     partners: tuple[Party, ...]
@@ -269,6 +306,10 @@ class Snapshot:
     """``KINDS``, then the org's own."""
     segments: tuple[tuple[str, tuple[str, ...]], ...]
     """Name and values of each field of the opportunity that deals can be grouped by."""
+    owners: tuple[str, ...]
+    """Ids of the users who own deals."""
+    stages: tuple[Stage, ...]
+    """In the order of the process."""
     objects: tuple[str, ...]
     """CRM objects that hold evidence, in the order of their codes."""
     roles: tuple[str, ...]

@@ -123,7 +123,8 @@ class Deals:
             ===================== ============================================================================
         stages
             One row per stage that a deal entered: ``deal_id``, ``stage``, ``entered_at`` and ``is_closed``
-            (default false). Rows of one instant are in their order. Without stages no deal was reopened.
+            (default false). Rows of one instant are in their order. Stages come in the order in which most
+            deals first entered them. Without stages no deal was reopened, and there are no days in stage.
         as_of
             Aware instant; nothing that happened later is visible.
         policy

@@ -61,9 +61,29 @@ def _same(deals, truth):
     assert {deal.id: _deal(deal) for deal in deals} == {
         key: _expected(deal) for key, deal in truth.deals.items()
     }
+    assert _spelled(deals) == {
+        key: (deal.spells, deal.owner_id, deal.close_date_pushes) for key, deal in truth.deals.items()
+    }
     assert _stranded(deals, ambiguous=True) == truth.ambiguous
     assert _stranded(deals, ambiguous=False) == truth.orphans
     assert _direct(deals) == truth.direct
+
+
+def _spelled(deals):
+    """Per deal: its spells, owner and pushes, as the truth has them."""
+    snapshot = deals.snapshot
+    columns, spells = snapshot.deals, snapshot.spells
+    found = {}
+    for at, deal in enumerate(columns.id):
+        rows = range(*spells.offsets[at : at + 2])
+        stages = [snapshot.stages[spells.stage[row]] for row in rows]
+        told = [
+            (stage.name, stage.is_closed, from_micros(int(spells.entered_at[row])))
+            for stage, row in zip(stages, rows, strict=True)
+        ]
+        owner = snapshot.owners[columns.owner[at]] if columns.owner[at] >= 0 else None
+        found[deal.decode()] = (tuple(told), owner, int(columns.close_date_pushes[at]))
+    return found
 
 
 def _deal(deal):

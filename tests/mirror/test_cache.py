@@ -37,7 +37,7 @@ def same(one, other):
             assert np.array_equal(a, b), each.name
         elif isinstance(a, tuple) and a and isinstance(a[0], np.ndarray):
             assert all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
-        elif each.name in ("deals", "touchpoints", "stranded", "direct", "dangling"):
+        elif each.name in ("deals", "touchpoints", "stranded", "direct", "spells", "dangling"):
             same(a, b)
         elif each.name != "memo":
             assert tuple(a) == tuple(b) if each.name == "names" else a == b, each.name

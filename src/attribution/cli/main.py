@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from attribution.cli import checks, crm, demo, effects, erasure, reports
+from attribution.cli import checks, crm, demo, effects, erasure, overlays, reports
 from attribution.errors import AttributionError
 
 __all__ = ["app", "main"]
@@ -35,6 +35,7 @@ app.command()(reports.influenced)
 app.command()(reports.credit)
 app.command()(effects.effect)
 app.command()(effects.lifecycle)
+app.command()(overlays.velocity)
 app.command()(checks.what_if)
 app.command()(checks.audit)
 app.command()(checks.settings)

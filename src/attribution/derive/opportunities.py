@@ -8,21 +8,31 @@ import polars as pl
 
 from attribution.arrays import DECIMAL, day_end
 from attribution.derive.currency import minor_units
-from attribution.derive.schema import View, in_order, local_day
+from attribution.derive.schema import View, local_day
+from attribution.derive.stages import (
+    OPEN,
+    history,
+    last_open_spells,
+    outcome,
+    pushes,
+    runs,
+    spells,
+    stage_names,
+)
 from attribution.mapping import Filter, Mapping
 
 __all__ = ["opportunities"]
 
-_OPEN, _WON, _LOST = 0, 1, 2
 
-
-def opportunities(view: View, currency: str) -> pl.DataFrame:
-    """One row per opportunity that exists as of the cut-off, excluded ones marked, ordered by id.
+def opportunities(view: View, currency: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """One row per opportunity that exists as of the cut-off, excluded ones marked, ordered by id; its spells.
 
     Columns: ``id, name, account, owner, created_by, partner_account, created_at, closed_at`` (null = open),
     ``outcome`` (0 open, 1 won, 2 lost), ``closed_on, amount`` (minor units, null = unvalued),
-    ``rate_is_current, deal_type, lead_source, last_open_spell_at`` (null with fewer than two), ``approximate,
-    close_before_creation, excluded``, and a column per segment and per lookup.
+    ``rate_is_current, deal_type, lead_source, last_open_spell_at`` (null with fewer than two),
+    ``close_date_pushes`` (null where no history is mirrored), ``approximate, close_before_creation``,
+    ``excluded``, and a column per segment and per lookup. The spells are those of
+    :func:`attribution.derive.stages.spells`, each with the row of its opportunity.
     """
     mapping, cutoff = view.mapping, view.cutoff
     described = (*mapping.segments, *(lookup.field for lookup in mapping.lookups_of("Opportunity")))
@@ -32,25 +42,32 @@ def opportunities(view: View, currency: str) -> pl.DataFrame:
             "Opportunity",
             *("Id", "Name", "AccountId", "OwnerId", "CreatedById", "PartnerAccountId", "CreatedDate"),
             *("IsClosed", "IsWon", mapping.amount_field, "CloseDate", mapping.deal_type.field),
-            *("LeadSource", "CurrencyIsoCode", *described, *filtered),
+            *("LeadSource", "CurrencyIsoCode", "StageName", *described, *filtered),
         )
         .filter(cutoff.happened("CreatedDate"))
         .with_columns(
-            record_outcome=_outcome(pl.col("IsClosed"), pl.col("IsWon")),
+            record_outcome=outcome(pl.col("IsClosed"), pl.col("IsWon")),
             excluded=_excluded(mapping.opportunity.exclude),
         )
         .collect()
+        .sort("Id")
     )
     found = found.with_columns(deal_type=_deal_types(found[mapping.deal_type.field], mapping))
     found = found.with_row_index("deal")
-    history = _history(view, found)
-    visible = history.filter(cutoff.happened("CreatedDate"))
-    last_words = history.group_by("deal").agg(last_outcome=pl.col("outcome").last())
+    names = stage_names(view)
+    rows = history(view, found, names)
+    visible = rows.filter(cutoff.happened("CreatedDate"))
+    last_words = rows.group_by("deal").agg(last_outcome=pl.col("outcome").last())
     found = found.join(_newest_rows(visible), on="deal", how="left").join(last_words, on="deal", how="left")
     found = _state(found, view)
     found = _closes(found, _first_closed(view, found), view)
-    found = found.join(_last_open_spells(visible, found), on="deal", how="left")
-    return (
+    spelled = spells(found, rows, visible, names)
+    found = found.join(last_open_spells(spelled, found), on="deal", how="left")
+    found = found.join(pushes(visible), on="deal", how="left")
+    n_pushes = pl.col("close_date_pushes")
+    if view.has("OpportunityHistory", "CloseDate"):
+        n_pushes = n_pushes.fill_null(0)
+    described_deals = (
         minor_units(view, found, currency)
         .select(
             id="Id",
@@ -68,6 +85,7 @@ def opportunities(view: View, currency: str) -> pl.DataFrame:
             deal_type=pl.col("deal_type"),
             lead_source="LeadSource",
             last_open_spell_at="last_open_spell_at",
+            close_date_pushes=n_pushes,
             approximate="approximate",
             # both as dates of the org's zone: a deal may close on the day it was created
             close_before_creation=(
@@ -78,76 +96,14 @@ def opportunities(view: View, currency: str) -> pl.DataFrame:
         )
         .sort("id")
     )
-
-
-def _history(view: View, found: pl.DataFrame) -> pl.DataFrame:
-    """History rows by ``deal``, oldest first, with the outcome that their stage means (1.6)."""
-    unknown = (
-        pl.when(pl.col("ForecastCategory") == "Closed")
-        .then(_WON)
-        .when((pl.col("Probability") == 0) & (pl.col("ForecastCategory") == "Omitted"))
-        .then(_LOST)
-        .otherwise(_OPEN)
-    )
-    stages = _stages(view)
-    rows = (
-        view.live(
-            "OpportunityHistory",
-            *("Id", "OpportunityId", "StageName", "Amount", "CloseDate", "Probability", "ForecastCategory"),
-            *("CreatedDate", "SystemModstamp"),
-        )
-        .join(found.lazy().select("deal", "Id"), left_on="OpportunityId", right_on="Id", how="inner")
-        .join(stages.lazy(), left_on="StageName", right_on="stage", how="left")
-        .select(
-            *("deal", "Id", "Amount", "CloseDate", "CreatedDate", "SystemModstamp"),
-            outcome=pl.coalesce("stage_outcome", unknown).cast(pl.Int8),
-            # a row may spell its stage by API name or by label; a stage that nobody lists is its own name
-            stage=pl.coalesce("stage_id", "StageName"),
-        )
-        .collect()
-    )
-    return in_order(rows, "deal", "CreatedDate", "SystemModstamp", "Id").drop("Id", "SystemModstamp")
-
-
-def _stages(view: View) -> pl.DataFrame:
-    """Outcome by the name of a stage: by API name before label, active stages before others."""
-    stages = view.live(
-        "OpportunityStage", "Id", "ApiName", "MasterLabel", "IsActive", "IsClosed", "IsWon"
-    ).collect()
-    named = [
-        stages.select(
-            stage=name,
-            stage_id="Id",
-            stage_outcome=_outcome(pl.col("IsClosed"), pl.col("IsWon")),
-            rank=pl.lit(rank),
-            inactive=~pl.col("IsActive").fill_null(value=False),
-        )
-        for rank, name in enumerate(("ApiName", "MasterLabel"))
-    ]
-    ranked = pl.concat(named).drop_nulls("stage").sort("rank", "inactive", "stage_id")
-    return ranked.unique("stage", keep="first", maintain_order=True).select(
-        "stage", "stage_id", "stage_outcome"
-    )
-
-
-def _outcome(closed: pl.Expr, won: pl.Expr) -> pl.Expr:
-    return pl.when(closed & won).then(_WON).when(closed).then(_LOST).otherwise(_OPEN).cast(pl.Int8)
-
-
-def _runs(what: str, of: str) -> pl.Expr:
-    """Number of the unbroken run of equal values that each row, in order, belongs to."""
-    return (
-        ((pl.col(of) != pl.col(of).shift(1)) | pl.col(what).ne_missing(pl.col(what).shift(1)))
-        .fill_null(value=True)
-        .cum_sum()
-    )
+    return described_deals, spelled
 
 
 def _newest_rows(visible: pl.DataFrame) -> pl.DataFrame:
     """Per opportunity: what its newest history row says, and since when it has said won, or lost."""
     run = pl.col("run")
     return (
-        visible.with_columns(run=_runs("outcome", of="deal"))
+        visible.with_columns(run=runs("outcome", of="deal"))
         .group_by("deal")
         .agg(
             row_outcome=pl.col("outcome").last(),
@@ -163,9 +119,9 @@ def _state(found: pl.DataFrame, view: View) -> pl.DataFrame:
     field = view.mapping.amount_field
     amount, record, row = pl.col(field), pl.col("record_outcome"), pl.col("row_outcome")
     # history that is missing, or ends open, does not tell of the close that the record states
-    untold = pl.col("last_outcome").fill_null(_OPEN) == _OPEN
-    closed_by_record = pl.when(untold).then(record).otherwise(pl.lit(_OPEN, pl.Int8))
-    seen_closed = row.fill_null(_OPEN) != _OPEN
+    untold = pl.col("last_outcome").fill_null(OPEN) == OPEN
+    closed_by_record = pl.when(untold).then(record).otherwise(pl.lit(OPEN, pl.Int8))
+    seen_closed = row.fill_null(OPEN) != OPEN
     if view.cutoff.current:
         return found.with_columns(
             outcome=pl.when(seen_closed).then(record).otherwise(closed_by_record),
@@ -214,14 +170,14 @@ def _tracked_amounts(view: View) -> pl.DataFrame:
 
 def _first_closed(view: View, found: pl.DataFrame) -> pl.DataFrame:
     """Per closed opportunity without a closing history row: when a stored version first shows it closed."""
-    asked = found.filter(pl.col("outcome") != _OPEN, pl.col("row_outcome").fill_null(_OPEN) == _OPEN)
+    asked = found.filter(pl.col("outcome") != OPEN, pl.col("row_outcome").fill_null(OPEN) == OPEN)
     run = pl.col("run")
     return (
         view.versions("Opportunity", "IsClosed", "IsWon", "SystemModstamp", "CreatedDate")
         .join(asked.lazy().select("Id"), on="Id", how="semi")
         .sort("Id", maintain_order=True)
-        .with_columns(version_outcome=_outcome(pl.col("IsClosed"), pl.col("IsWon")))
-        .with_columns(run=_runs("version_outcome", of="Id"))
+        .with_columns(version_outcome=outcome(pl.col("IsClosed"), pl.col("IsWon")))
+        .with_columns(run=runs("version_outcome", of="Id"))
         .group_by("Id")
         .agg(first_closed_at=pl.col("SystemModstamp").filter(run == run.last()).first())
         .collect()
@@ -230,10 +186,10 @@ def _first_closed(view: View, found: pl.DataFrame) -> pl.DataFrame:
 
 def _closes(found: pl.DataFrame, first_closed: pl.DataFrame, view: View) -> pl.DataFrame:
     """The instant at which each deal was closed (1.5); a deal closed later than as_of is open."""
-    closed_by_row = pl.col("row_outcome").fill_null(_OPEN) != _OPEN
+    closed_by_row = pl.col("row_outcome").fill_null(OPEN) != OPEN
     without_row = pl.min_horizontal(day_end(pl.col("CloseDate"), view.cutoff.zone), pl.col("first_closed_at"))
     closed_at = (
-        pl.when(pl.col("outcome") == _OPEN)
+        pl.when(pl.col("outcome") == OPEN)
         .then(None)
         .when(closed_by_row)
         .then(pl.col("run_started_at"))
@@ -245,33 +201,8 @@ def _closes(found: pl.DataFrame, first_closed: pl.DataFrame, view: View) -> pl.D
         .with_columns(closed_at=closed_at)
         .with_columns(
             closed_at=pl.when(seen).then(pl.col("closed_at")),
-            outcome=pl.when(seen).then(pl.col("outcome")).otherwise(pl.lit(_OPEN, pl.Int8)),
+            outcome=pl.when(seen).then(pl.col("outcome")).otherwise(pl.lit(OPEN, pl.Int8)),
         )
-    )
-
-
-def _last_open_spells(visible: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
-    """Per closed deal with two or more open spells before its close: when the last of them began (1.6)."""
-    closed = found.filter(pl.col("closed_at").is_not_null()).select("deal", "CreatedDate", "closed_at")
-    begins = _runs("stage", of="deal")
-    spells = (
-        visible.filter(begins != begins.shift(1, fill_value=0))
-        .select("deal", entered_at="CreatedDate", open=pl.col("outcome") == _OPEN)
-        .join(closed, on="deal", how="inner")
-    )
-    first = spells.group_by("deal").agg(
-        pl.col("entered_at").min(), pl.col("CreatedDate").first(), pl.col("closed_at").first()
-    )
-    unknown = first.filter(pl.col("entered_at") > pl.col("CreatedDate")).with_columns(
-        entered_at="CreatedDate", open=pl.lit(value=True)
-    )
-    return (
-        pl.concat([spells, unknown], how="diagonal")
-        .filter("open", pl.col("entered_at") < pl.col("closed_at"))
-        .group_by("deal")
-        .agg(spells=pl.len(), last_open_spell_at=pl.col("entered_at").max())
-        .filter(pl.col("spells") >= 2)
-        .drop("spells")
     )
 
 

@@ -33,7 +33,7 @@ STANDARD_TYPES: dict[str, pl.DataType | type[pl.DataType]] = {
     **dict.fromkeys(("StartDate", "NextStartDate"), pl.Date),
     **dict.fromkeys(("_deleted", "IsClosed", "IsWon", "IsActive", "IsPartner", "IsAllDayEvent"), pl.Boolean),
     **dict.fromkeys(("IsChild", "IsRecurrence", "HasResponded", "IsCorporate"), pl.Boolean),
-    **dict.fromkeys(("DurationInMinutes", "FiscalYearStartMonth"), pl.Int64),
+    **dict.fromkeys(("DurationInMinutes", "FiscalYearStartMonth", "SortOrder"), pl.Int64),
     **dict.fromkeys(("Amount", "Probability", "ConversionRate"), DECIMAL),
     "UsesStartDateAsFiscalYearName": pl.Boolean,
 }

@@ -29,6 +29,7 @@ from attribution.derive.mapped import kinds, named_accounts
 from attribution.derive.opportunities import opportunities
 from attribution.derive.partners import accounts, partners
 from attribution.derive.schema import Cutoff, Records, View, in_order
+from attribution.derive.stages import spell_columns, stage_names
 from attribution.derive.touchpoints import Scene, converted, deals_of_contacts, people, roles
 from attribution.errors import DataError
 from attribution.mapping import Mapping
@@ -62,7 +63,8 @@ def derive(
     view, fiscal = _view(records, mapping, as_of, known_at, watermark)
     currency = report_currency(view)
     known = accounts(view)
-    found = opportunities(view, currency).with_columns(account=known.existing("account"))
+    found, spelled = opportunities(view, currency)
+    found = found.with_columns(account=known.existing("account"))
     role_rows = roles(view, known, found)
     scene = Scene(
         view,
@@ -74,7 +76,8 @@ def derive(
     )
     leads = converted(view, known).group_by("opportunity").agg(lead_created_at=pl.col("occurred_at").min())
     deals = (
-        found.filter(~pl.col("excluded"))
+        found.with_row_index("row")
+        .filter(~pl.col("excluded"))
         .with_columns(
             deal=pl.int_range(pl.len(), dtype=pl.Int32),
             account_code=(pl.col("account").rank("dense").cast(pl.Int32) - 1).fill_null(-1),
@@ -87,14 +90,17 @@ def derive(
     lost = dangling(scene, gathered, gone, deals)
     stranded = pl.concat(gathered.stranded)
     roles_seen = pl.concat([rows["role"].drop_nulls().unique() for rows in gathered.rows])
+    spells, stages = spell_columns(spelled, stage_names(view), deals)
     role_names, lead_sources = _values(roles_seen), _values(deals["lead_source"])
     programs = _with_mapped(scene.partners.programs, pl.concat([rest["program"] for rest in gathered.rest]))
     segments = tuple((name, _values(deals[name])) for name in mapping.segments)
+    owners = _values(deals["owner"])
     return Snapshot(
-        deals=_deal_columns(deals, lead_sources, segments),
+        deals=_deal_columns(deals, lead_sources, segments, owners),
         touchpoints=touchpoint_columns(gathered, len(deals), scene, programs, role_names),
         stranded=_stranded(stranded, scene.partners.parties),
         direct=_direct(directly, gathered.objects),
+        spells=spells,
         names=tuple(deals["name"]),
         partners=scene.partners.parties,
         partner_since=scene.partners.since,
@@ -103,6 +109,8 @@ def derive(
         tiers=scene.partners.tiers,
         kinds=kinds(mapping),
         segments=segments,
+        owners=owners,
+        stages=stages,
         objects=gathered.objects,
         roles=role_names,
         lead_sources=lead_sources,
@@ -151,7 +159,10 @@ def _values(column: pl.Series) -> tuple[str, ...]:
 
 
 def _deal_columns(
-    deals: pl.DataFrame, lead_sources: tuple[str, ...], segments: Iterable[tuple[str, tuple[str, ...]]]
+    deals: pl.DataFrame,
+    lead_sources: tuple[str, ...],
+    segments: Iterable[tuple[str, tuple[str, ...]]],
+    owners: tuple[str, ...],
 ) -> DealColumns:
     return read_only(
         DealColumns(
@@ -168,6 +179,8 @@ def _deal_columns(
             lead_created_at=micros(deals["lead_created_at"]),
             last_open_spell_at=micros(deals["last_open_spell_at"]),
             lead_source=codes_of(deals["lead_source"], lead_sources).astype(np.int16),
+            owner=codes_of(deals["owner"], owners),
+            close_date_pushes=deals["close_date_pushes"].fill_null(-1).to_numpy().astype(np.int16),
             segments=tuple(codes_of(deals[name].cast(pl.String), values) for name, values in segments),
             close_before_creation=deals["close_before_creation"].to_numpy(),
             approximate=deals["approximate"].to_numpy(),

@@ -7,10 +7,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
-from attribution.columns import OPEN, Party, Snapshot, Stranded, read_only, to_micros
+from attribution.columns import Party, Snapshot, Stranded, read_only, to_micros
 from attribution.errors import UsageError
 from attribution.frames.deals import DealRows, View
-from attribution.frames.stages import last_open_spells
+from attribution.frames.stages import Stages
 from attribution.frames.touchpoints import Touches
 from attribution.periods import FiscalYear
 
@@ -44,14 +44,15 @@ def snapshot_of_frames(
         )
     view = View(to_micros(as_of, "as_of"), zone)
     rows = DealRows.read(deals, view)
-    reopened = np.full(len(rows.order), OPEN) if stages is None else last_open_spells(stages, rows)
-    columns, segments = rows.arranged(reopened)
+    told = Stages.untold(rows) if stages is None else Stages.read(stages, rows)
+    columns, segments, owners = rows.arranged(told.last_open_spell_at)
     given = Touches.read(touchpoints, rows, columns)
     return Snapshot(
         deals=read_only(columns),
         touchpoints=read_only(given.columns(rows)),
         stranded=read_only(_nothing_stranded()),
         direct=read_only(given.direct),
+        spells=read_only(told.spells),
         names=rows.names,
         partners=given.partners,
         parents=given.parents,
@@ -59,6 +60,8 @@ def snapshot_of_frames(
         tiers=(),
         kinds=given.kinds,
         segments=segments,
+        owners=owners,
+        stages=told.stages,
         objects=("",),
         roles=given.roles,
         lead_sources=(),

@@ -136,8 +136,13 @@ class DealRows:
         named = self.columns.text("name", checked=False).fill_null(self.id)
         return tuple(named.gather(self.order))
 
-    def arranged(self, reopened: Ints) -> tuple[DealColumns, tuple[tuple[str, tuple[str, ...]], ...]]:
-        """The visible deals as a snapshot holds them, and its segments; ``reopened`` is per visible deal."""
+    def arranged(
+        self, reopened: Ints
+    ) -> tuple[DealColumns, tuple[tuple[str, tuple[str, ...]], ...], tuple[str, ...]]:
+        """The visible deals as a snapshot holds them, its segments and owners.
+
+        ``reopened`` has the start of the last of several open spells, per visible deal.
+        """
         table, order = self.columns, self.order
         amount = table.minor_units("amount", self.currency).gather(order)
         closed_at = self.closed_at[order]
@@ -166,7 +171,8 @@ class DealRows:
             names = names_in(values)
             codes.append(codes_of(values, names))
             segments.append((name, names))
-        accounts = self.account.gather(order)
+        accounts, owned = self.account.gather(order), table.labels("owner_id").gather(order)
+        owners = names_in(owned)
         columns = DealColumns(
             id=fixed_width(self.id.gather(order)),
             created_at=self.created_at[order],
@@ -181,11 +187,13 @@ class DealRows:
             lead_created_at=self.lead_created_at[order],
             last_open_spell_at=reopened,
             lead_source=np.full(len(order), -1, dtype=np.int16),
+            owner=codes_of(owned, owners),
+            close_date_pushes=np.full(len(order), -1, dtype=np.int16),
             segments=tuple(codes),
             close_before_creation=~is_open & (closed_on < created_on),
             approximate=np.zeros(len(order), dtype=bool),
         )
-        return columns, tuple(segments)
+        return columns, tuple(segments), owners
 
 
 def _currency(table: Columns) -> str:

@@ -55,6 +55,15 @@ class RiskTable:
         """The group of each row."""
         return np.repeat(np.arange(len(self.n)), np.diff(self.offsets))
 
+    @property
+    def left(self) -> Ints:
+        """Observations, per group, that went on after the last time at which something happened."""
+        left = self.n.copy()
+        some = self.offsets[:-1] < self.offsets[1:]
+        row = self.offsets[1:][some] - 1
+        left[some] = self.n_at_risk[row] - self.n_events[row] - self.n_competing[row]
+        return left
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
@@ -79,7 +88,9 @@ class Curve:
             found[steps > 0] = column[row]
             return found
 
-        columns = (self.value, start), (self.low, start), (self.high, start), (self.variance, 0.0)
+        # of what has not happened yet nobody knows how often it might have
+        band = start if self.is_survival else np.nan
+        columns = (self.value, start), (self.low, band), (self.high, band), (self.variance, 0.0)
         return Estimate(self.table.n, *(read(*column) for column in columns))
 
     def median(self) -> Estimate:
@@ -235,7 +246,7 @@ def aalen_johansen(table: RiskTable, level: float = 0.95) -> Curve:
     before = _before(_survival(table, d), table.offsets)
     value = _running(before * d1 / n, table.offsets)
     spread, drift = ratio(d, n * (n - d)), before * d1 / n**2
-    own = _running(before**2 * d1 * (n - d1) / n**3, table.offsets)
+    own = _running(before**2 * d1 * (n - d1) / (n * n * n), table.offsets)
     of_spread, of_drift = (
         [_running(weight * value**power, table.offsets) for power in range(3 - i)]
         for i, weight in enumerate((spread, drift))
@@ -273,7 +284,7 @@ def restricted_mean(curve: Curve, horizon: float, level: float = 0.95) -> Estima
     gained = _running(weight * d1 / n, table.offsets)
     lost = np.bincount(group, weight * d1 / n, n_groups)
     rest = lost[group] - gained
-    own, drift = weight**2 * d1 * (n - d1) / n**3, weight * d1 / n**2
+    own, drift = weight**2 * d1 * (n - d1) / (n * n * n), weight * d1 / n**2
     terms = own - 2 * rest * drift + rest**2 * ratio(d, n * (n - d))
     variance = np.maximum(np.bincount(group, terms, n_groups), 0)
     empty = table.n == 0
@@ -314,8 +325,8 @@ def _log_log(value: Floats, variance: Floats, level: float) -> tuple[Floats, Flo
     inside = (value > 0) & (value < 1)
     logs = np.log(np.where(inside, value, 0.5))
     reach = special.ndtri((1 + level) / 2) * np.sqrt(variance) / np.where(inside, value * -logs, 1)
-    # a curve that has not moved is known to be at its start; one that has come to its end is not known to be
-    outside = np.where(variance == 0, value, np.nan)
+    # a curve at 0 or 1 has no such interval; survival that has not moved yet is 1
+    outside = np.where((value == 1) & (variance == 0), 1, np.nan)
     low, high = (np.where(inside, np.exp(logs * np.exp(sign * reach)), outside) for sign in (1, -1))
     return low, high
 

@@ -26,6 +26,7 @@ __all__ = [
     "mean",
     "packed",
     "ratio",
+    "resampled_sums",
     "sorted_within",
     "welch",
     "wilson",
@@ -36,7 +37,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Numbers = NDArray[Any]
 
-_DRAWN = 1 << 22
+_DRAWN = 1 << 20
 """Observations drawn at a time for a bootstrap."""
 
 
@@ -240,10 +241,23 @@ def bootstrap(
     return float(low), float(high)
 
 
+def resampled_sums(values: Floats, n: int, seed: int) -> Floats:
+    """Sums of each column over ``n`` samples, drawn with replacement, of the rows: a row per sample."""
+    size = len(values)
+    random, found = np.random.default_rng(seed), []
+    at_a_time = max(1, _DRAWN // max(1, size))
+    for done in range(0, n, at_a_time):
+        m = min(at_a_time, n - done)
+        drawn = random.integers(size, size=(m, size), dtype=np.int32) + size * np.arange(m)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=m * size).reshape(m, size)
+        found.append(counts.astype(np.float64) @ values)
+    return np.concatenate(found)
+
+
 def ratio(over: Any, under: Any, empty: float = 0.0) -> Floats:
     """Quotient; ``empty`` where there is nothing to divide by."""
     over, under = np.broadcast_arrays(np.asarray(over, np.float64), np.asarray(under, np.float64))
-    found = np.full(over.shape, empty)
+    found = np.full(over.shape, empty, dtype=np.float64)
     np.divide(over, under, out=found, where=under != 0)
     return found
 

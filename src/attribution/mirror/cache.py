@@ -26,6 +26,8 @@ from attribution.columns import (
     DirectTouches,
     Party,
     Snapshot,
+    SpellColumns,
+    Stage,
     Stranded,
     TouchpointColumns,
     read_only,
@@ -41,12 +43,13 @@ _COLUMNS: Final = {
     "touchpoints": TouchpointColumns,
     "stranded": Stranded,
     "direct": DirectTouches,
+    "spells": SpellColumns,
     "dangling": Dangling,
 }
 _PARTIES: Final = ("partners", "parents", "programs", "tiers")
 _META: Final = "snapshot.json"
 
-_Columns = DealColumns | TouchpointColumns | Stranded | DirectTouches | Dangling
+_Columns = DealColumns | TouchpointColumns | Stranded | DirectTouches | SpellColumns | Dangling
 C = TypeVar("C", bound=_Columns)
 
 
@@ -160,11 +163,12 @@ def _save(place: Path, snapshot: Snapshot) -> None:
     meta: dict[str, Any] = {
         each.name: getattr(snapshot, each.name)
         for each in fields(Snapshot)
-        if each.name not in (*_COLUMNS, *_PARTIES, "names", "fiscal", "memo")
+        if each.name not in (*_COLUMNS, *_PARTIES, "names", "stages", "fiscal", "memo")
     }
     meta |= {
         name: [[p.id, p.name, p.parent_id, p.website] for p in getattr(snapshot, name)] for name in _PARTIES
     }
+    meta["stages"] = [[stage.name, stage.is_closed, stage.place] for stage in snapshot.stages]
     meta["fiscal"] = [snapshot.fiscal.start_month, snapshot.fiscal.named_by_start]
     (place / _META).write_text(json.dumps(meta), encoding="utf-8")
 
@@ -184,6 +188,7 @@ def _load(place: Path) -> Snapshot:
     meta = json.loads((place / _META).read_text(encoding="utf-8"))
     for name in _PARTIES:
         meta[name] = tuple(Party(*party) for party in meta[name])
+    meta["stages"] = tuple(Stage(*stage) for stage in meta["stages"])
     meta["segments"] = tuple((name, tuple(values)) for name, values in meta["segments"])
     for name, value in meta.items():
         if isinstance(value, list) and name != "fiscal":
@@ -194,6 +199,7 @@ def _load(place: Path) -> Snapshot:
         touchpoints=_columns(place, "touchpoints", TouchpointColumns),
         stranded=_columns(place, "stranded", Stranded),
         direct=_columns(place, "direct", DirectTouches),
+        spells=_columns(place, "spells", SpellColumns),
         dangling=_columns(place, "dangling", Dangling),
         names=Texts(_array(place / "names.data.npy"), _array(place / "names.offsets.npy")),
         **meta,

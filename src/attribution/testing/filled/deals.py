@@ -70,6 +70,7 @@ class Deals:
                 "ApiName": _LABELS,
                 "MasterLabel": _LABELS,
                 "IsActive": [True] * len(_STAGES),
+                "SortOrder": list(range(1, len(_STAGES) + 1)),
                 "IsClosed": [closed for _, closed, _ in _STAGES],
                 "IsWon": [won for _, _, won in _STAGES],
             }

@@ -157,4 +157,6 @@ def _judged(placing: Placing, deal: Draft) -> DealTruth:
         sourced_tier=None if winner is None else points[winner.id].tier_id,
         segments=segments(book, deal.record),
         lead_created_at=placing.first_leads.get(deal.id),
+        owner_id=read(deal.record, "OwnerId", str),
+        close_date_pushes=deal.close_date_pushes,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 
 from attribution.mapping import Filter
 from attribution.testing.truth.facts import Record, Rules
@@ -30,6 +31,7 @@ class Draft:
     closed_on: date | None
     amount_minor: int | None
     spells: list[tuple[str, bool, datetime]]
+    close_date_pushes: int
     touches: list[Touch] = field(default_factory=list)
 
 
@@ -198,6 +200,7 @@ def draft(
         closed_on,
         rates.minor(amount, read(record, "CurrencyIsoCode", str), closed_on),
         _spells(book, record, history, seen, record_outcome),
+        _pushes(book, seen),
     )
 
 
@@ -217,6 +220,16 @@ def _spells(
         if not spells or spells[-1][0] != name:
             spells.append((name, outcome != "open", created(row)))
     return spells
+
+
+def _pushes(book: Book, seen: list[Record]) -> int:
+    """How often a row that leaves the deal open has a later close date than the row before it."""
+    count = 0
+    for before, after in pairwise(seen):
+        was, becomes = read(before, "CloseDate", date), read(after, "CloseDate", date)
+        moved = was is not None and becomes is not None and becomes > was
+        count += moved and book.stage(after)[1] == "open"
+    return count
 
 
 def by_account(drafts: Mapping[str, Draft]) -> dict[str, list[Draft]]:

@@ -102,7 +102,8 @@ class TouchpointTruth:
 class DealTruth:
     """Everything the rules say about one deal as of an instant.
 
-    `spells` are (stage, is_closed, entered_at); `influenced` are (partner id, state, program ids);
+    `spells` are (stage, is_closed, entered_at); `close_date_pushes` count how often the close date moved to a
+    later day while the deal stayed open; `influenced` are (partner id, state, program ids);
     `segments` are (field, value).
     """
 
@@ -124,6 +125,8 @@ class DealTruth:
     sourced_tier: str | None = None
     segments: tuple[tuple[str, str | None], ...] = ()
     lead_created_at: datetime | None = None
+    owner_id: str | None = None
+    close_date_pushes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

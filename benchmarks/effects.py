@@ -3,8 +3,8 @@
     python benchmarks/effects.py 200 1000
 
 For each truth (partners change nothing; deals are won 1.2 times as fast from the first touch on; sellers call
-partners into hot deals, which changes nothing) and each rung: the mean figure, how often its interval holds
-the truth, and how often it excludes "no difference". 200 sets of 1,000 deals each.
+partners into hot deals, which changes nothing, without and with the stage among the strata) and each rung:
+the mean figure, how often its interval holds the truth, and how often it excludes "no difference".
 """
 
 from __future__ import annotations
@@ -13,22 +13,26 @@ import sys
 from collections import defaultdict
 
 import attribution as at
+from attribution.measures.effect_table import MOVING
 from attribution.testing import simulate
 
+STRATA = ["segment", "size", "owner_id"]
 TRUTHS = {
-    "partners change nothing": {},
-    "won 1.2 times as fast from the first touch on": {"hazard_ratio": 1.2},
-    "sellers call partners into hot deals 4 times as often": {"selection": 4.0},
+    "partners change nothing": ({}, STRATA),
+    "won 1.2 times as fast from the first touch on": ({"hazard_ratio": 1.2}, STRATA),
+    "sellers call partners into hot deals 4 times as often": ({"selection": 4.0}, STRATA),
+    "the same, with the stage among the strata": ({"selection": 4.0}, [*STRATA, "stage"]),
 }
 
 
 def main(n_sets: int, n_deals: int) -> None:
     """Print a table per truth."""
-    for title, world in TRUTHS.items():
-        rows = defaultdict(list)
+    for title, (world, strata) in TRUTHS.items():
+        rows, n_moving = defaultdict(list), 0
         for seed in range(n_sets):
             deals = simulate(n_deals, seed=seed, **world).load()
-            effect = at.partner_effect(deals, strata=["segment", "size", "owner_id"], seed=seed)
+            effect = at.partner_effect(deals, strata=strata, seed=seed)
+            n_moving += MOVING in effect.rows[-1]["note"]
             for row in effect.rows:
                 if row["value"] is not None:
                     rows[row["rung"], row["measure"]].append((row["value"], row["low"], row["high"]))
@@ -49,6 +53,7 @@ def main(n_sets: int, n_deals: int) -> None:
             excludes = sum(not low <= none <= high for _, low, high in found) / len(found)
             held = f"{holds:.1%}" if known or rung == "placebo" else "-"
             sys.stdout.write(f"{rung:<14}{measure:<26}{mean:>8.3f}{held:>13}{excludes:>15.1%}\n")
+        sys.stdout.write(f"{MOVING}: {n_moving / n_sets:.1%} of the sets\n")
 
 
 if __name__ == "__main__":

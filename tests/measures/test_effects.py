@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from math import exp
 
 import numpy as np
@@ -36,6 +36,8 @@ def test_the_naive_rung_by_hand():
     days = row(at.partner_effect(deals), "naive", "days_to_close_difference")
     assert (days["n_with"], days["n_without"]) == (2, 1)
     assert days["value"] is None  # one deal without has no spread
+    at_once = row(at.partner_effect(path("ann@9 won@9", "won@8")), "naive", "win_rate_difference")
+    assert (at_once["n_with"], at_once["n_without"]) == (0, 2)
     alone = row(at.partner_effect(deals, partner="bob"), "naive", "win_rate_difference")
     assert (alone["n_with"], alone["value"]) == (0, None)
 
@@ -58,7 +60,11 @@ def test_the_landmark_by_hand():
 
 def test_the_stratified_rung_compares_at_several_ages_by_hand():
     # day 30: A newly touched, B and C not yet; day 60: B newly touched, C not yet; A is past its day
-    deals = path("ann@10 won@100", "ann@45 won@110", "lost@120", "ann@95 lost@99")
+    # E was created too late to be followed for 90 days from any age
+    deals = path(
+        *("ann@10 won@100", "ann@45 won@110", "lost@120", "ann@95 lost@99", "created@900 ann@901 won@940"),
+        as_of=1000,
+    )
     found = row(at.partner_effect(deals), "stratified", "win_rate_difference")
     # won within 90 days of day 30: A yes, B yes (110), C no, D no; day 60: B yes, C no, D no
     at_30, at_60 = (1 - 1 / 3), (1 - 0)
@@ -102,6 +108,7 @@ def test_nothing_that_happens_after_as_of_changes_anything():
             pl.when(seen).then("closed_at").alias("closed_at"), pl.when(seen).then("is_won").alias("is_won")
         ),
         world.touchpoints.filter(pl.col("occurred_at") <= as_of),
+        world.stages.filter(pl.col("entered_at") <= as_of),
         as_of=world.as_of,
     )
     assert at.partner_effect(cut, strata=STRATA).rows == at.partner_effect(world.load(), strata=STRATA).rows
@@ -113,7 +120,9 @@ def test_touches_after_the_close_and_further_ones_change_nothing():
         deal_id="id", occurred_at=pl.col("closed_at") + pl.duration(seconds=1)
     )
     late = closed.with_columns(partner=pl.lit("Northgate Systems"), program=pl.lit("Co-sell"))
-    more = at.Deals.from_frames(world.deals, pl.concat([world.touchpoints, late]), as_of=world.as_of)
+    more = at.Deals.from_frames(
+        world.deals, pl.concat([world.touchpoints, late]), world.stages, as_of=world.as_of
+    )
     assert at.partner_effect(more).rows == at.partner_effect(world.load()).rows
 
 
@@ -220,6 +229,86 @@ def _rows(ratio: tuple[float, float, float], rate: tuple[float, float, float], n
     ]
 
 
+def test_partners_called_into_deals_that_move_are_told_by_what_came_before():
+    def note(**world: float) -> tuple[str, str]:
+        effect = at.partner_effect(simulate(3000, seed=1, **world).load(), strata=STRATA)
+        return row(effect, "placebo")["note"], effect.foot["conclusion"]
+
+    called, said = note(selection=4)
+    assert "partners came to deals that were already moving" in called
+    assert "associated with" in said
+    assert "already moving" in said
+    for world in ({}, {"hazard_ratio": 1.5}):
+        assert "before their touch deals had made" in note(**world)[0]
+        assert "already moving" not in note(**world)[0]
+    world = simulate(600, seed=1)
+    blind = at.Deals.from_frames(world.deals, world.touchpoints, as_of=world.as_of)
+    assert "moves" not in row(at.partner_effect(blind), "placebo")["note"]
+
+
+def test_within_stages_hot_deals_are_compared_with_hot_deals():
+    world = simulate(6000, seed=2, selection=4)
+    blind = at.partner_effect(world.load(), strata=STRATA)
+    fair = at.partner_effect(world.load(), strata=[*STRATA, "stage"])
+    assert row(blind, "time_varying")["low"] > 1
+    for rung, measure in (
+        *[(rung, "win_hazard_ratio") for rung in ("time_varying", "landmark_30", "landmark_60")],
+        *[(rung, "win_rate_difference") for rung in ("stratified", "landmark_30", "landmark_60")],
+    ):
+        found, none = row(fair, rung, measure), float(measure == "win_hazard_ratio")
+        assert found["low"] < none < found["high"], (rung, measure)
+    assert "moves" not in row(fair, "placebo")["note"]
+    # cutting deals at their moves loses no day and no win
+    counts = [row(each, "time_varying")["note"].split("E-value")[0] for each in (blind, fair)]
+    assert counts[0] == counts[1]
+
+
+def test_the_stage_is_that_at_the_time_compared():
+    """Two stages as two strata of episodes: as the peers of Cox's model would be given them."""
+    world = simulate(300, seed=3)
+    deals = world.load()
+    columns, spells = deals.snapshot.deals, deals.snapshot.spells
+    end = np.minimum(columns.closed_at, deals.snapshot.as_of) - columns.created_at
+    first = np.full(len(end), NEVER)
+    np.minimum.at(
+        first, deals.deal_of, deals.snapshot.touchpoints.occurred_at - columns.created_at[deals.deal_of]
+    )
+    rows = []
+    for deal in range(len(end)):
+        stays = slice(*spells.offsets[deal : deal + 2])
+        starts = [*(spells.entered_at[stays] - columns.created_at[deal]).tolist(), int(end[deal])]
+        for start, stop, stage in zip(starts, starts[1:], spells.stage[stays].tolist(), strict=False):
+            stop = min(stop, int(end[deal]))
+            won = columns.outcome[deal] == 1 and stop == end[deal]
+            rows.append((stop, won, int(first[deal]), stage, start))
+    expected = hazard_ratio(*(np.array(column) for column in zip(*rows, strict=True)))
+    found = row(at.partner_effect(deals, strata=["stage"]), "time_varying")
+    assert found["value"] == pytest.approx(exp(expected.log), abs=1e-9)
+
+
+def test_moves_before_the_touch_by_hand():
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    n = 40
+    ids = [f"{kind}{at:02d}" for kind in "AB" for at in range(n)]
+    deals = {"id": ids, "created_at": [day] * 2 * n, "closed_at": [None] * 2 * n, "is_won": [None] * 2 * n}
+    touches = {
+        "deal_id": ids[:n],
+        "occurred_at": [day + timedelta(days=50)] * n,
+        "partner": ["Northgate"] * n,
+    }
+    # those touched on day 50 moved on day 20, half of the others on day 20, the rest on day 40
+    moves = [20] * n + [20, 40] * (n // 2)
+    stages = {
+        "deal_id": [*ids, *ids],
+        "stage": ["Discovery"] * 2 * n + ["Proposal"] * 2 * n,
+        "entered_at": [day] * 2 * n + [day + timedelta(days=each) for each in moves],
+    }
+    found = at.partner_effect(
+        at.Deals.from_frames(deals, touches, stages, as_of=day + timedelta(days=70)), strata=[]
+    )
+    assert "+0.50 moves between stages" in row(found, "placebo")["note"]
+
+
 def test_what_may_be_said():
     better, none = (1.3, 1.1, 1.5), (1.0, 0.9, 1.1)
     assert conclusion(_rows(better, (0.1, 0.05, 0.2))).startswith("The rungs agree: from the first touch on")
@@ -227,6 +316,9 @@ def test_what_may_be_said():
     disagreed = conclusion(_rows(better, (0.1, -0.05, 0.2)))
     assert "associated with" in disagreed
     assert "stratified does not show it" in disagreed
+    far = _rows((6.0, 4.0, 9.0), (0.1, 0.05, 0.2))
+    far[1] |= {"value": 1.4, "low": 1.2, "high": 1.6}
+    assert "landmark_30 shows far less of it" in conclusion(far)
     assert "Claim none" in conclusion(_rows(none, (0.1, 0.05, 0.2)))
     assert "Claim nothing" in conclusion(_rows(better, (0.1, 0.05, 0.2), "insufficient; few"))
     fading = "× 2.0, × 1.1 later: it fades, as where partners are called into deals about to be won"

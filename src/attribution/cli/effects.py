@@ -45,7 +45,7 @@ def effect(
         str | None, typer.Option(help="partner or program: once for each of them.", show_default=False)
     ] = None,
     strata: Annotated[
-        str, typer.Option(help="Compare only deals alike in these: deal_type, created_quarter, segments.")
+        str, typer.Option(help="Compare only deals alike in: deal_type, created_quarter, stage, segments.")
     ] = "deal_type",
     horizon_days: Annotated[int, typer.Option(help="How long wins are counted of the rungs of shares.")] = 90,
     seed: Annotated[int, typer.Option(help="Of the touches that the placebo deals at random.")] = 0,

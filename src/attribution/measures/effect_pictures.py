@@ -23,6 +23,8 @@ _TITLES = {
     "win_hazard_ratio": "times as fast to be won",
 }
 _NAIVE, _HONEST, _PLACEBO, _LINE = "#d1495b", "#00798c", "#8d99ae", "#555555"
+_RATIOS = [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10]
+"""Where the axis of a ratio has its ticks."""
 _MOST = 40
 """Partners that a forest shows."""
 
@@ -90,11 +92,14 @@ def _panel(rows: list[Row], measure: str, title: str, *, rows_of: str, order: li
     across = altair.Y(
         "row:N", sort=order, title=None, axis=altair.Axis(labelLimit=260, domain=False, ticks=False)
     )
+    ticks = altair.Axis(tickCount=6)
+    if measure == "win_hazard_ratio":
+        ticks = altair.Axis(values=_RATIOS, format="~g", labelOverlap=True)
     none = altair.Chart(altair.InlineData(values=[{"at": NOTHING[measure] * scale}]))
     layers = [
         none.mark_rule(strokeDash=[4, 3], color=_LINE).encode(x=altair.X("at:Q", scale=along)),
         base.mark_rule(strokeWidth=2).encode(
-            x=altair.X("low:Q", title=title + unit, scale=along, axis=altair.Axis(tickCount=6)),
+            x=altair.X("low:Q", title=title + unit, scale=along, axis=ticks),
             x2="high:Q",
             y=across,
             color=colour,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from attribution.measures.results import Row, Table
 if TYPE_CHECKING:
     import altair
 
-__all__ = ["FADES", "NOTHING", "PartnerEffect", "conclusion", "figure"]
+__all__ = ["FADES", "MOVING", "NOTHING", "PartnerEffect", "conclusion", "figure"]
 
 NOTHING = {"win_hazard_ratio": 1.0, "win_rate_difference": 0.0, "days_to_close_difference": 0.0}
 """By measure, the value that says: no difference."""
@@ -25,6 +26,8 @@ _HONEST = (
 """The figures that must agree before more than an association is spoken of."""
 FADES = "it fades, as where partners are called into deals about to be won"
 """What the note of the time-varying rung says if its ratio is larger soon after a touch than later."""
+MOVING = "partners came to deals that were already moving"
+"""What the note of the placebo says if deals had moved further than others before their first touch."""
 _WIDTH = 110
 
 
@@ -104,8 +107,8 @@ def conclusion(rows: Sequence[Row]) -> str:
     """What may be said of these rungs, in words.
 
     More than "associated with" only if the honest rungs all rest on enough deals and all exclude no
-    difference, on the same side, and if nothing fades, or shows in the placebo; and even then with what none
-    of the rungs can see.
+    difference, on the same side and about as far, and if nothing fades, or shows in the placebo; and even
+    then with what none of the rungs can see.
     """
     found = {(row["rung"], row["measure"]): row for row in rows}
     main = found["time_varying", "win_hazard_ratio"]
@@ -120,8 +123,11 @@ def conclusion(rows: Sequence[Row]) -> str:
             " none: the naive figures are what the length of deals and the choice of sellers make of it."
         )
     doubts = [f"{rung} does not show it" for (rung, _), other in sides.items() if other != side]
+    doubts += [f"{each[0]} shows far less of it" for each in _HONEST if _shows_far_less(found[each], main)]
     if FADES in main["note"]:
         doubts.append(FADES)
+    if MOVING in found["placebo", "win_hazard_ratio"]["note"]:
+        doubts.append(MOVING)
     if _side(found["placebo", "win_hazard_ratio"]):
         doubts.append("the placebo shows something, as one in twenty does")
     unseen = (
@@ -133,6 +139,17 @@ def conclusion(rows: Sequence[Row]) -> str:
         f"A partner's touch is associated with deals won {pace}. The rungs do not agree:"
         f" {'; '.join(doubts)}. Do not call it the partner's doing. {unseen}"
     )
+
+
+def _shows_far_less(row: Row, main: Row) -> bool:
+    """Whether a ratio is apart from the main one, and less than a third of it on the scale of logarithms.
+
+    Later touches of the others pull landmarks towards 1, but seldom so far.
+    """
+    if row["measure"] != main["measure"] or _is_insufficient(row):
+        return False
+    are_apart = row["high"] < main["low"] or row["low"] > main["high"]
+    return bool(are_apart and abs(log(row["value"])) < abs(log(main["value"])) / 3)
 
 
 def _is_insufficient(row: Row) -> bool:

@@ -57,7 +57,9 @@ def partner_effect(
     `landmark_30`, deals still open 30 (60) days after their creation, touched by then or not, and what
     `landmark_60`  came after. Misleads likewise; later touches of the others dilute it towards nothing
     `placebo`      as `time_varying`, on touches dealt at random, at the pace of the real ones. Anything
-                   found is an error of the method. It cannot see what draws partners in
+                   found is an error of the method. Where stages are known its note also tells whether deals
+                   were moving through them faster than others before their first touch: that no partner can
+                   have done, and it shows partners called into hot deals
     ============== ========================================================================================
 
     ``win_hazard_ratio`` is times as fast; ``win_rate_difference`` is a difference of shares, in `naive` of
@@ -85,8 +87,10 @@ def partner_effect(
     by
         ``"partner"`` or ``"program"``: all rungs once for each that touched a deal.
     strata
-        Compare only deals alike in these: ``"deal_type"``, ``"created_quarter"`` (UTC), segments. What can
-        change after the creation, as an amount does, is not to be used.
+        Compare only deals alike in these: ``"deal_type"``, ``"created_quarter"`` (UTC), segments, and
+        ``"stage"``, the stage that a deal is in at the age compared. Stage takes away that sellers call
+        partners into deals that have moved on, and with it whatever partners bring about by moving deals on.
+        What else can change after the creation, as an amount does, is not to be used.
     horizon_days
         How long the wins are counted of rungs that compare shares.
     seed

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.columns import DAY, NO_DAY, OUTCOMES, Party
+from attribution.columns import DAY, NO_DAY, OUTCOMES, UNKNOWN_STAGE, Party
 from attribution.deals import Deals
 from attribution.errors import UsageError, known
 from attribution.measures.hazards import NEVER
@@ -34,6 +34,14 @@ class Histories:
     usual_days: Floats
     """Days to close as reports show them: close date less created date; NaN while open."""
     stratum: Ints
+    moved: Ints
+    """Of each move to another open stage, the deal; ordered by deal and age; empty if no stages are known."""
+    moved_at: Ints
+    """And its age then."""
+    moved_to: Ints
+    """Code of that stage."""
+    by_stage: bool
+    """Compare only deals that are in the same stage."""
     covariates: dict[str, Ints]
     """Codes of what was known of the deal at its creation and makes no stratum."""
 
@@ -42,6 +50,14 @@ class Histories:
         """Which deals were won."""
         found: Bools = self.outcome == _WON
         return found
+
+    def stage_at(self, deal: Ints, age: Ints) -> Ints:
+        """The stage of each deal at an age of whole days: that of its last move until then, else -1."""
+        day = -(-self.moved_at // DAY)
+        width = int(max(day.max(initial=0), age.max(initial=0) // DAY)) + 1
+        last = np.searchsorted(self.moved * width + day, deal * width + age // DAY, side="right") - 1
+        found = np.append(self.moved_to, [-1])[last]
+        return np.where(np.append(self.moved, [-1])[last] == deal, found, -1)
 
     def touched_at(self, ages: Ints) -> Histories:
         """The same deals, had they been touched at these ages."""
@@ -59,10 +75,12 @@ def histories_of(deals: Deals, strata: list[str]) -> tuple[Histories, Ints]:
     created = columns.created_at[kept]
     covariates = _covariates(deals, kept)
     for name in strata:
-        if name not in covariates:
-            raise UsageError(f"there is no stratum {name!r}", hint=f"strata are: {known(covariates)}")
+        if name not in covariates and name != "stage":
+            raise UsageError(
+                f"there is no stratum {name!r}", hint=f"strata are: {known(['stage', *covariates])}"
+            )
     stratum = np.zeros(len(kept), dtype=np.int64)
-    for name in dict.fromkeys(strata):
+    for name in dict.fromkeys(each for each in strata if each in covariates):
         codes = covariates.pop(name)
         stratum = np.unique(stratum * (codes.max(initial=0) + 2) + codes + 1, return_inverse=True)[1]
     dated = (columns.outcome[kept] != OPEN_DEAL) & (columns.closed_on[kept] != NO_DAY)
@@ -75,9 +93,28 @@ def histories_of(deals: Deals, strata: list[str]) -> tuple[Histories, Ints]:
         as_of - created,
         usual,
         stratum,
+        *_moves(deals, kept),
+        "stage" in strata,
         covariates,
     )
     return histories, kept
+
+
+def _moves(deals: Deals, kept: Ints) -> tuple[Ints, Ints, Ints]:
+    """Which of the deals kept moved to another open stage, at which age, and to which; once per move."""
+    snapshot = deals.snapshot
+    spells, columns = snapshot.spells, snapshot.deals
+    deal = np.repeat(np.arange(len(columns)), np.diff(spells.offsets))
+    follows = np.append([False], deal[1:] == deal[:-1])[: len(deal)]
+    # a stay that nothing is known of is no stage that a deal could move on from
+    known = np.array([stage.name != UNKNOWN_STAGE for stage in snapshot.stages] + [False])
+    follows[1:] &= known[spells.stage[:-1]]
+    moves = follows & (spells.entered_at < columns.closed_at[deal])
+    place = np.full(len(columns), -1)
+    place[kept] = np.arange(len(kept))
+    moves &= place[deal] >= 0
+    ages = np.maximum((spells.entered_at - columns.created_at[deal])[moves], 0)
+    return place[deal[moves]], ages, spells.stage[moves].astype(np.int64)
 
 
 def _covariates(deals: Deals, positions: Ints) -> dict[str, Ints]:

@@ -8,7 +8,7 @@ from statistics import NormalDist
 import numpy as np
 
 from attribution.columns import DAY
-from attribution.measures.effect_table import FADES, figure
+from attribution.measures.effect_table import FADES, MOVING, figure
 from attribution.measures.estimators import CENSORED, EVENT, kaplan_meier, risk_table
 from attribution.measures.hazards import (
     NEVER,
@@ -47,7 +47,7 @@ def rungs_of(histories: Histories, horizon_days: int, seed: int) -> list[Row]:
         *_stratified(histories, horizon_days * DAY),
         _time_varying(histories),
         *(row for days in _LANDMARKS for row in _landmark(histories, days, horizon_days * DAY)),
-        _placebo(dealt[0]),
+        _placebo(dealt[0], _before_the_touch(histories)),
     ]
 
 
@@ -157,17 +157,50 @@ def _stratified(histories: Histories, horizon: int) -> list[Row]:
     :func:`attribution.measures.hazards.overlap_difference`; a deal may be one of the others several times.
     Sources: as there, and Hernan & Robins (2016). Misleads when what no stratum holds draws partners in.
     """
+    deal, age = _observed(histories, horizon)
+    lately = f"open deals first touched in the last {_STEP_DAYS} days"
+    what = f"{lately}, beside open ones of equal age not touched yet"
+    return _compared("stratified", histories, deal, age * _STEP_DAYS * DAY, horizon, what)
+
+
+def _observed(histories: Histories, horizon: int) -> tuple[Ints, Ints]:
+    """Deals, and the ages in steps at which they are looked at: open, not touched a step before."""
     step = _STEP_DAYS * DAY
     # of how many of the ages: open then, followed for the horizon, and not touched more than a step before
     n_ages = np.minimum((histories.end - 1) // step, (histories.reach - horizon) // step)
     untouched_for = np.where(histories.touched == NEVER, _STEPS, -(-histories.touched // step))
     n_ages = np.clip(np.minimum(n_ages, np.maximum(untouched_for, 1)), 0, _STEPS)
     deal = np.repeat(np.arange(len(n_ages)), n_ages)
-    age = np.arange(len(deal)) - np.repeat(np.cumsum(n_ages) - n_ages, n_ages) + 1
-    what = (
-        f"open deals first touched in the last {_STEP_DAYS} days beside open ones of equal age and strata not"
+    return deal, np.arange(len(deal)) - np.repeat(np.cumsum(n_ages) - n_ages, n_ages) + 1
+
+
+def _before_the_touch(histories: Histories) -> str:
+    """In words, whether deals had moved through more stages than others before their first touch.
+
+    A negative control: at ages as in the stratified rung, the moves up to a step before that age, when
+    neither side was touched, compared as there. No partner can have brought them about; what shows is what
+    drew the partners in. Source: M. Lipsitch, E. Tchetgen Tchetgen, T. Cohen, "Negative controls" (2010).
+    """
+    if not len(histories.moved) or histories.by_stage:
+        return ""
+    step = _STEP_DAYS * DAY
+    by_step = np.zeros((len(histories.end), _STEPS + 1), dtype=np.int64)
+    early = histories.moved_at <= _STEPS * step
+    at = -(-np.maximum(histories.moved_at[early], 0) // step)
+    np.add.at(by_step, (histories.moved[early], at), 1)
+    moves = by_step.cumsum(axis=1)
+    deal, age = _observed(histories, 0)
+    deal, age = deal[age > 1], age[age > 1]
+    cell = histories.stratum[deal] * (_STEPS + 1) + age
+    exposed = histories.touched[deal] <= age * step
+    found = overlap_difference(moves[deal, age - 1].astype(np.float64), exposed, cell, deal)
+    value, low, high = _around(found)
+    if not isfinite(value) or min(found.n_with, found.n_without) < _FEWEST_DECIDED:
+        return ""
+    said = (
+        f"before their touch deals had made {value:+.2f} moves between stages more than others of their age"
     )
-    return _compared("stratified", histories, deal, age * step, horizon, f"{what} touched yet")
+    return f"; {said} ({low:+.2f} to {high:+.2f}){': ' + MOVING if low > 0 else ''}"
 
 
 def _landmark(histories: Histories, days: int, horizon: int) -> list[Row]:
@@ -183,7 +216,7 @@ def _landmark(histories: Histories, days: int, horizon: int) -> list[Row]:
     shares = _compared(rung, histories, deal, np.full(len(deal), age), horizon, what)
     fixed = np.where(histories.touched <= age, 0, NEVER)
     entry = np.full(len(fixed), age)
-    found = hazard_ratio(histories.end, histories.won, fixed, histories.stratum, entry)
+    found = _ratio(histories, histories.end, fixed, entry)
     n = _n_at_risk(histories.end, fixed, entry)
     return [*shares, _ratio_row(rung, found, n, "all that came after")]
 
@@ -194,6 +227,9 @@ def _compared(rung: str, histories: Histories, deal: Ints, age: Ints, horizon: i
     end = histories.end[deal]
     won = histories.won[deal] & (end <= age + horizon)
     cell = histories.stratum[deal] * (int(age.max(initial=0)) // DAY + 1) + age // DAY
+    if histories.by_stage:
+        stage = histories.stage_at(deal, age)
+        cell = cell * (int(stage.max(initial=0)) + 2) + stage + 1
     shares = overlap_difference(won.astype(np.float64), exposed, cell, deal)
     days = overlap_difference((end - age)[won] / DAY, exposed[won], cell[won], deal[won])
     weights = overlap_weights(exposed, cell)
@@ -255,7 +291,7 @@ def _time_varying(histories: Histories) -> Row:
     ratio. Sources: Cox (1972), VanderWeele & Ding (2017). Misleads when sellers call partners into hot
     deals.
     """
-    found = hazard_ratio(histories.end, histories.won, histories.touched, histories.stratum)
+    found = _ratio(histories, histories.end, histories.touched, np.zeros_like(histories.end))
     what = "wins per day open, after the first touch and before it or without one, at equal age"
     n = _n_at_risk(histories.end, histories.touched, np.zeros_like(histories.end))
     more = "" if not isfinite(found.log) else f"; E-value {_e_value(exp(found.log)):.2f}"
@@ -266,6 +302,34 @@ def _time_varying(histories: Histories) -> Row:
         if soon.log - later.log > _Z * hypot(soon.error, later.error):
             more += f": {FADES}"
     return _ratio_row("time_varying", found, n, what, more)
+
+
+def _ratio(histories: Histories, end: Ints, exposed_from: Ints, entry: Ints) -> HazardRatio:
+    """The hazard ratio of winning of these spans of the deals, all of them once or several times over.
+
+    By stage, a span is cut where its deal moves on, and compared with deals that are then in the same stage.
+    """
+    n = len(histories.end)
+    deal = np.arange(len(end)) % max(n, 1)
+    stratum = histories.stratum[deal]
+    if histories.by_stage:
+        n_stages = int(histories.moved_to.max(initial=-1)) + 2
+        sizes = np.bincount(histories.moved, minlength=n) + 1
+        # a deal begins in no stage that it moved to, and is cut at each of its moves
+        place = np.arange(len(histories.moved)) + histories.moved + 1
+        start, stage = np.zeros(int(sizes.sum()), dtype=np.int64), np.zeros(int(sizes.sum()), dtype=np.int64)
+        start[place], stage[place] = histories.moved_at, histories.moved_to + 1
+        first = np.cumsum(sizes) - sizes
+        stop = np.append(start[1:], [0])[: len(start)]
+        stop[first + sizes - 1] = NEVER
+        span = np.repeat(np.arange(len(end)), sizes[deal])
+        piece = np.arange(len(span)) - np.repeat(np.cumsum(sizes[deal]) - sizes[deal], sizes[deal])
+        piece += first[deal[span]]
+        entry, exposed_from, deal = np.maximum(entry[span], start[piece]), exposed_from[span], deal[span]
+        end = np.minimum(end[span], stop[piece])
+        stratum = stratum[span] * n_stages + stage[piece]
+    won = histories.won[deal] & (end == histories.end[deal])
+    return hazard_ratio(end, won, exposed_from, stratum, entry)
 
 
 def _soon_and_later(histories: Histories) -> tuple[HazardRatio, HazardRatio]:
@@ -279,29 +343,27 @@ def _soon_and_later(histories: Histories) -> tuple[HazardRatio, HazardRatio]:
     turn = np.minimum(histories.end, since + _SOON_DAYS * DAY)
 
     def ratio(entry: Ints, end: Ints) -> HazardRatio:
-        ends = np.concatenate([before, end])
-        return hazard_ratio(
-            ends,
-            np.tile(histories.won, 2) & (ends == np.tile(histories.end, 2)),
+        return _ratio(
+            histories,
+            np.concatenate([before, end]),
             np.concatenate([np.full(len(before), NEVER), entry]),
-            np.tile(histories.stratum, 2),
             np.concatenate([np.zeros_like(entry), entry]),
         )
 
     return ratio(since, turn), ratio(turn, histories.end)
 
 
-def _placebo(dealt: Histories) -> Row:
+def _placebo(dealt: Histories, before: str) -> Row:
     """The hazard ratio of touches that were dealt at random at the pace of the real ones: 1, but for chance.
 
     It tests the method on these very deals: if age, strata or censoring were treated wrongly, it would show.
-    A randomisation check in the sense of R. A. Fisher (1935). Misleads when taken as a test of confounding:
+    The note also says what deals did before their touch. Misleads when taken as a test of confounding:
     it cannot see what draws partners in.
     """
-    found = hazard_ratio(dealt.end, dealt.won, dealt.touched, dealt.stratum)
+    found = _ratio(dealt, dealt.end, dealt.touched, np.zeros_like(dealt.end))
     n = _n_at_risk(dealt.end, dealt.touched, np.zeros_like(dealt.end))
     what = "as time_varying, on touches dealt at random at the pace of the real ones; 1 but for chance"
-    return _ratio_row("placebo", found, n, what)
+    return _ratio_row("placebo", found, n, what, before)
 
 
 def _n_at_risk(end: Ints, exposed_from: Ints, entry: Ints) -> tuple[int, int]:

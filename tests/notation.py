@@ -264,7 +264,9 @@ def deals_of(
     columns: dict[str, object] = {
         "deals": read_only(deals),
         "touchpoints": read_only(touchpoints),
-        "stranded": Stranded(array((), "S18"), nothing, array((), "i4"), array((), "i1"), array((), "?")),
+        "stranded": Stranded(
+            array((), "S18"), nothing, array((), "i4"), array((), "i1"), array((), "i4"), array((), "?")
+        ),
         "direct": _direct(paths, kinds, deals.account),
         "spells": SpellColumns(np.zeros(len(paths) + 1, dtype="i8"), array((), "i2"), nothing),
         "names": tuple(deal.id for deal in paths),

@@ -30,6 +30,7 @@ EXPECTED = [
     *("attribute", "ecosystem_graph", "influenced", "sourced"),
     *("Lifecycle", "PartnerEffect", "lifecycle", "partner_effect"),
     "Milestone",
+    *("Claim", "Decision", "Explanation", "explain", "waterfall"),
     *("Markov", "RemovalEffects", "Shapley", "removal_effects", "shapley_values", "compare"),
     *("Audit", "WhatIf", "audit", "what_if"),
     *("Overlay", "velocity"),

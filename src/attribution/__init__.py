@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from attribution.columns import Claim, Decision
     from attribution.deals import Deals
     from attribution.errors import (
         AttributionError,
@@ -34,12 +35,14 @@ if TYPE_CHECKING:
     from attribution.measures.economics import lifecycle
     from attribution.measures.effect_table import PartnerEffect
     from attribution.measures.effects import partner_effect
+    from attribution.measures.explanation import Explanation, explain
     from attribution.measures.lifecycle_table import Lifecycle
     from attribution.measures.overlay import Overlay
     from attribution.measures.overlays import velocity
     from attribution.measures.removal import RemovalEffects, removal_effects
     from attribution.measures.results import Table
     from attribution.measures.sensitivity import WhatIf, what_if
+    from attribution.measures.waterfall import waterfall
     from attribution.models import (
         AttributionModel,
         FirstTouch,
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
     from attribution.views import Deal, Touchpoint
 
 _HOMES = {
+    "attribution.columns": ("Claim", "Decision"),
     "attribution.deals": ("Deals",),
     "attribution.errors": (
         *("AttributionError", "CrmError", "DataError", "RefusedError", "StoppedEarly", "StoreError"),
@@ -76,9 +80,11 @@ _HOMES = {
     "attribution.measures.lifecycle_table": ("Lifecycle",),
     "attribution.measures.overlay": ("Overlay",),
     "attribution.measures.overlays": ("velocity",),
+    "attribution.measures.explanation": ("Explanation", "explain"),
     "attribution.measures.removal": ("RemovalEffects", "removal_effects"),
     "attribution.measures.results": ("Table",),
     "attribution.measures.sensitivity": ("WhatIf", "what_if"),
+    "attribution.measures.waterfall": ("waterfall",),
     "attribution.models": (
         *("AttributionModel", "FirstTouch", "LastTouch", "Linear", "Markov"),
         *("Milestone", "Position", "Shapley", "TimeDecay", "Weighted"),
@@ -94,11 +100,14 @@ __all__ = [
     "AttributionError",
     "AttributionModel",
     "Audit",
+    "Claim",
     "Credit",
     "CrmError",
     "DataError",
     "Deal",
     "Deals",
+    "Decision",
+    "Explanation",
     "FirstTouch",
     "Influenced",
     "LastTouch",
@@ -130,6 +139,7 @@ __all__ = [
     "audit",
     "compare",
     "ecosystem_graph",
+    "explain",
     "influenced",
     "lifecycle",
     "partner_effect",
@@ -137,6 +147,7 @@ __all__ = [
     "shapley_values",
     "sourced",
     "velocity",
+    "waterfall",
     "what_if",
 ]
 

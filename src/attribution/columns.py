@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.errors import UsageError
+from attribution.errors import UsageError, known
 from attribution.mapping import KINDS
 from attribution.periods import FiscalYear
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "APPROVALS",
     "APPROVERS",
+    "CLAIMS",
     "DAY",
     "DEAL_TYPES",
     "DIRECT",
@@ -36,7 +37,9 @@ __all__ = [
     "UNKNOWN_STAGE",
     "Bools",
     "Dangling",
+    "Claim",
     "DealColumns",
+    "Decision",
     "DirectTouches",
     "Flag",
     "Ints",
@@ -75,6 +78,8 @@ APPROVALS = ("none", "pending", "approved", "rejected")
 
 APPROVERS = ("unknown", "another", "claimant")
 """Who approved a record: ``claimant``: the same user who recorded it."""
+CLAIMS = ("sourced", "influenced")
+"""What a partner can claim of a deal."""
 
 
 class Flag:
@@ -103,6 +108,47 @@ class Party:
     name: str
     parent_id: str | None = None
     website: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one partner claims of one deal: that it sourced it, or that it influenced it.
+
+    Raises
+    ------
+    UsageError
+        If ``kind`` is neither ``"sourced"`` nor ``"influenced"``.
+
+    Examples
+    --------
+    >>> print(Claim("006Ab00000QxYzZIAV", "001Ab00000PqRsTIAV", "sourced"))
+    sourced:006Ab00000QxYzZIAV:001Ab00000PqRsTIAV
+    """
+
+    opportunity_id: str
+    partner_id: str
+    kind: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in CLAIMS:
+            raise UsageError(f"there is no {self.kind!r} claim", hint=f"kind is one of: {known(CLAIMS)}")
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.opportunity_id}:{self.partner_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What somebody decided about a claim, kept in the store; the CRM's own word comes before it."""
+
+    claim: Claim
+    approve: bool
+    """False: rejected."""
+    by: str
+    """Id of the user, or another name."""
+    reason: str
+    at: datetime
+    """From when on it is known."""
 
 
 DIRECT = Party("", "(direct)")
@@ -219,6 +265,8 @@ class Stranded:
     occurred_at: Ints
     partner: NDArray[np.int32]
     kind: NDArray[np.int8]
+    account: NDArray[np.int32]
+    """Code of the account that it is about, as in ``DealColumns.account``; -1: it is about no deal's."""
     ambiguous: Bools
     """True: several deals were eligible. False, an orphan: none was."""
 
@@ -321,6 +369,8 @@ class Snapshot:
     zone: str
     fiscal: FiscalYear
     mapping_hash: str
+    decisions: tuple[Decision, ...] = ()
+    """What was decided here about claims, the oldest first."""
     excluded_deals: int = 0
     partner_since: tuple[int | None, ...] = ()
     """When each partner was signed; None, or nothing at all: not known."""

@@ -278,9 +278,11 @@ class Deals:
         touchpoints = self.snapshot.touchpoints
         mask = np.ones(len(touchpoints), dtype=bool)
         if partner is not None:
-            mask &= np.isin(touchpoints.partner, _codes(self.snapshot.partners, partner, "partner"))
+            mask &= np.isin(touchpoints.partner, party_codes(self.snapshot.partners, partner, "partner"))
         if program is not None:
-            mask &= np.isin(touchpoints.program, _codes(self.snapshot.programs, program, "program", NOBODY))
+            mask &= np.isin(
+                touchpoints.program, party_codes(self.snapshot.programs, program, "program", NOBODY)
+            )
         return mask
 
     @property
@@ -405,7 +407,7 @@ def _code(names: tuple[str, ...], name: str, what: str) -> int:
     return names.index(name)
 
 
-def _codes(
+def party_codes(
     parties: tuple[Party, ...], wanted: str | Iterable[str], what: str, nobody: str | None = None
 ) -> list[int]:
     """Codes of the parties named by id (15 or 18 characters) or by name, ignoring case; -1 for ``nobody``."""

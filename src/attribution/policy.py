@@ -51,8 +51,11 @@ class Policy(Settings):
     """Roles of Partner rows that bring a deal in, such as ``("Referral",)``; exact spelling."""
     partner_lead_sources: tuple[str, ...] = ("Partner", "Partner Referral", "Channel")
     """Lead sources that say "a partner" without naming one; reported as unverified, never credited."""
-    void_by: tuple[Literal["open_opportunity"], ...] = ("open_opportunity",)
-    """What voids sourcing evidence of ranks 2 to 4: another new deal of the account was open already."""
+    void_by: tuple[Literal["open_opportunity", "direct_activity"], ...] = ("open_opportunity",)
+    """What voids sourcing evidence of ranks 2 to 4: another new deal of the account was open already
+    (``open_opportunity``), or our own people were working the account (``direct_activity``)."""
+    direct_activity_days: Days = 90
+    """A direct touch on the account voids evidence that came at most this long after it."""
     partner_team: tuple[str, ...] = ()
     """User ids whose presence in a meeting does not approve a partner's influence on its own."""
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from attribution.mapping import Mapping, Touches, split_path
 
-__all__ = ["OVERLAPS", "Reading", "history_of", "readings", "record_of"]
+__all__ = ["DECISIONS", "OVERLAPS", "Reading", "history_of", "readings", "record_of"]
 
 
+DECISIONS = "ClaimDecision"
+"""Where decisions about claims lie in the mirror; no object of Salesforce's has this name either."""
 OVERLAPS = "Overlap"
 """Where account overlaps imported from a file lie in the mirror; no object of Salesforce's has this name."""
 

@@ -15,12 +15,13 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from attribution.columns import to_micros
+from attribution.columns import Claim, Decision, to_micros
 from attribution.deals import Deals
 from attribution.derive import derive
 from attribution.errors import DataError, StoppedEarly, StoreError, UsageError, known
 from attribution.mapping import Mapping, split_path
 from attribution.mirror.cache import SnapshotCache, table_versions
+from attribution.mirror.decisions import append_decision, is_claimant, read_decisions, user_id
 from attribution.mirror.erased import Erased
 from attribution.mirror.erasure import Erasure, erase
 from attribution.mirror.folder import SETTINGS, Folder
@@ -29,7 +30,7 @@ from attribution.mirror.logs import Logs
 from attribution.mirror.overlaps import append_overlaps, read_overlaps
 from attribution.mirror.runs import append_run, read_runs
 from attribution.policy import Policy
-from attribution.readings import OVERLAPS, readings
+from attribution.readings import DECISIONS, OVERLAPS, readings
 from attribution.settings import Settings, read_toml, together
 from attribution.sync.budget import Budget
 from attribution.sync.evidence import has_evidence, strangers
@@ -220,6 +221,7 @@ class Store:
                     as_of=watermark if as_of is None else to_micros(as_of),
                     known_at=None if known_at is None else to_micros(known_at),
                     watermark=watermark,
+                    decisions=read_decisions(logs.of(DECISIONS), known_at),
                 )
                 seen = {name: logs.of(name).version for name in logs.names}
                 key = snapshots.key(tables=seen, **basis)
@@ -572,6 +574,73 @@ class Store:
                 shutil.rmtree(self._staging)
             SnapshotCache(self.path / "cache").clear()
         return erasure
+
+    def decide(
+        self, claim: Claim, *, approve: bool, by: str, reason: str, at: datetime | None = None
+    ) -> Decision:
+        """Approve or reject a claim, for good and with a reason.
+
+        What a mapped field of the CRM says of the evidence comes before a decision, and a decision before
+        automatic approval; of several the newest known holds. Of a sourced claim a rejection takes the
+        evidence out, and the next in order sources the deal; approving it changes nothing.
+
+        Parameters
+        ----------
+        claim
+            Whose claim on which opportunity; ids of 15 or 18 characters.
+        approve
+            False rejects it.
+        by
+            Who decides: the id of a user, or a name where the user is none of the CRM's.
+        reason
+            Why, in words that will be read later.
+        at
+            From when on it is known (``known_at``), an aware instant; default: now.
+
+        Raises
+        ------
+        UsageError
+            If the opportunity is unknown, the partner has no touchpoint on it, ``by`` or ``reason`` is
+            empty, or who approves is the claimant: the partner, one of its users, or who recorded the
+            evidence without owning the opportunity. Rejecting, a claimant withdraws.
+        DataError
+            If nothing was synced yet.
+
+        Examples
+        --------
+        ::
+
+            claim = at.explain(deals, "006Ab00000QxYzZ").rivals[0].claim
+            store.decide(claim, approve=False, by="005Ab00000PqRsT", reason="they asked us for the lead")
+        """
+        decided_at = _aware(at, "at") or datetime.now(UTC)
+        by, reason = by.strip(), reason.strip()
+        if not by or not reason:
+            empty = "reason" if by else "by"
+            raise UsageError(f"{empty} is empty", hint="say who decides, and why: it is kept for good")
+        deal = self.deals()[claim.opportunity_id]
+        mine = [each for each in deal.touchpoints if each.partner.id[:15] == claim.partner_id[:15]]
+        if not mine:
+            partners = known({each.partner.id for each in deal.touchpoints})
+            raise UsageError(
+                f"{claim.partner_id} has no touchpoint on opportunity {deal.id}, so there is no claim",
+                hint=f"partners with one: {partners}",
+            )
+        partner = mine[0].partner
+        claim = Claim(deal.id, partner.id, claim.kind)
+        with self._reading():
+            logs = Logs(self._mirror)
+            user = user_id(logs, by)
+            itself = by.casefold() == partner.name.casefold() or by[:15] == partner.id[:15]
+            if approve and (itself or (user and is_claimant(logs, claim, (each.id for each in mine), user))):
+                raise UsageError(
+                    f"{by} is the claimant, who cannot approve {claim}",
+                    hint="it takes somebody who is not of the partner and did not record the evidence",
+                )
+        decision = Decision(claim, approve, user or by, reason, decided_at.astimezone(UTC))
+        with self._folder.lock():
+            append_decision(ObjectLog(self._mirror, DECISIONS), decision)
+        return decision
 
     def claim(self, organization_id: str, *, unavailable: Iterable[str] = ()) -> None:
         """Make the folder a store of this organization, if it is none yet.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from attribution.columns import KINDS, Flag
+from attribution.columns import KINDS, Decision, Flag
 from attribution.policy import Policy
 from tests.notation import Path, Touch
 
@@ -24,6 +24,14 @@ class Truth:
     players: list[Touch]
     involved: list[Touch]
     """Touchpoints that tie their partner to the deal, whatever their age (7.3)."""
+    verdicts: dict[str, str]
+    """What became of each record as sourcing evidence."""
+    refused: dict[str, set[str]]
+    """Why each record does not count."""
+    standings: dict[str, str]
+    """What every partner with a touchpoint is."""
+    step: str
+    """Of the waterfall."""
 
 
 def in_order(touches: list[Touch]) -> list[Touch]:
@@ -75,9 +83,71 @@ def rank(touch: Touch, deal: Path, as_of: float, policy: Policy) -> int | None:
     return 3 if touch.kind not in KINDS and touch.flags & Flag.SOURCING else None
 
 
-def truth(paths: list[Path], deal: Path, as_of: float, policy: Policy, zone: str) -> Truth:
-    evidence = []
+def verdict(paths: list[Path], touch: Touch, deal: Path, as_of: float, policy: Policy, declined: bool) -> str:
+    """The first reason, in the order of the rules, for which a touchpoint does not source the deal."""
+    by_mapping = touch.kind not in KINDS and touch.flags & Flag.SOURCING
+    by_role = touch.kind == "role" and touch.role in policy.sourcing_roles
+    rank_3 = touch.kind in ("partner_owned", "sourced_by") or by_mapping or by_role
+    sources = touch.kind in ("deal_registration", "referral") or rank_3
+    if not sources or not attached(touch, policy) or touch.flags & Flag.OWN_ACCOUNT:
+        return "none"
+    said = approval(touch, as_of)
+    if said == "rejected":
+        return "rejected"
+    if said == "none" and declined:
+        return "declined"
+    if touch.kind == "deal_registration":
+        if said != "approved":
+            return {"none": "unapproved", "pending": "pending"}[said]
+        if touch.day > deal.created + policy.registration_grace_days:
+            return "submitted_late"
+    if expired(touch, deal, policy):
+        return "expired"
+    if touch.kind == "referral" and rank(touch, deal, as_of, policy) is None:
+        return "outside_window"
+    if (touch.day if touch.recorded is None else touch.recorded) > deal.created + policy.claim_days:
+        return "late"
+    if touch.kind != "deal_registration" and void(paths, deal, touch.day, policy):
+        return "void"
+    return "renewal" if deal.type == "renewal" else "valid"
+
+
+def refusals(touch: Touch, deal: Path, as_of: float, policy: Policy) -> set[str]:
+    """Every reason for which a touchpoint does not count."""
+    end = as_of if deal.closed is None else deal.closed
+    window = policy.influence_window_days
+    holds = {
+        "ambiguous": touch.reach is not None and window >= touch.reach[1],
+        "out_of_reach": touch.reach is not None and window < touch.reach[0],
+        "own_account": touch.flags & Flag.OWN_ACCOUNT,
+        "rejected": touch.approval == "rejected",
+        "handed_over": touch.kind == "handed_over",
+        "exposure": touch.strength == "exposure",
+        "expired": expired(touch, deal, policy),
+        "after_close": touch.day > end,
+        "outside_window": touch.day < end - window,
+    }
+    return {name for name, reason in holds.items() if reason}
+
+
+def truth(
+    paths: list[Path],
+    deal: Path,
+    as_of: float,
+    policy: Policy,
+    zone: str,
+    decisions: tuple[Decision, ...] = (),
+) -> Truth:
+    decided = {
+        (each.claim.kind, each.claim.partner_id.removesuffix("-id")): each.approve
+        for each in decisions
+        if each.claim.opportunity_id == deal.id
+    }
+    evidence, verdicts, refused = [], {}, {}
     for touch in in_order(deal.touches):
+        declined = decided.get(("sourced", touch.partner)) is False
+        verdicts[touch.record] = verdict(paths, touch, deal, as_of, policy, declined)
+        refused[touch.record] = refusals(touch, deal, as_of, policy)
         recorded = touch.day if touch.recorded is None else touch.recorded
         if (
             attached(touch, policy)
@@ -86,6 +156,7 @@ def truth(paths: list[Path], deal: Path, as_of: float, policy: Policy, zone: str
             and recorded <= deal.created + policy.claim_days
             and (touch.kind == "deal_registration" or not void(paths, deal, touch.day, policy))
             and deal.type != "renewal"
+            and not (declined and approval(touch, as_of) == "none")
         ):
             evidence.append(touch)
     never = float("inf")
@@ -121,14 +192,19 @@ def truth(paths: list[Path], deal: Path, as_of: float, policy: Policy, zone: str
         and end - policy.influence_window_days <= touch.day <= end
     ]
     influenced = {}
+    standings = dict.fromkeys({touch.partner for touch in deal.touches}, "none")
+    if source is not None:
+        standings[source.partner] = "sourced"
     for partner in {touch.partner for touch in players} - {source.partner if source else None}:
         mine = [touch for touch in players if touch.partner == partner]
         strong = [touch for touch in mine if touch.strength == "strong"]
         days = {
             (EPOCH + timedelta(days=t.day)).astimezone(ZoneInfo(zone)).date() for t in mine if t not in strong
         }
+        standings[partner] = "weak_only"
         if not strong and len(days) < 2:
             continue
+        standings[partner] = "too_late"
         if deal.closed is not None and not any(
             touch.day <= deal.closed - policy.late_days
             and (deal.reopened is None or touch.day < deal.reopened)
@@ -139,14 +215,42 @@ def truth(paths: list[Path], deal: Path, as_of: float, policy: Policy, zone: str
             touch.flags & Flag.BY_OWNER or set(touch.hosts) - set(policy.partner_team) for touch in strong
         )
         by_crm = {approval(touch, as_of) for touch in mine}
+        here = decided.get(("influenced", partner))
+        standings[partner] = "rejected"
+        if here is False and not by_crm & {"approved", "pending"}:
+            continue
+        standings[partner] = "influenced"
         if "approved" in by_crm:
             state = "approved"
         elif "pending" in by_crm:
             state = "pending"
+        elif here:
+            state = "approved"
         else:
             state = "auto_approved" if automatic else "claimed"
         influenced[partner] = state, mine
     contested = len({touch.partner for touch in evidence}) > 1
     direct = source is not None and source.kind == "deal_registration"
     direct = direct and void(paths, deal, source.day, policy)
-    return Truth(source, contested, direct, unverified, influenced, players, involved)
+    touched = [t for t in deal.touches if attached(t, policy) and not t.flags & Flag.OWN_ACCOUNT]
+    if source is not None:
+        step = "sourced"
+    elif {state for state, _ in influenced.values()} & {"approved", "auto_approved"}:
+        step = "influenced"
+    elif any(touch.strength == "strong" for touch in touched):
+        step = "unqualified"
+    else:
+        step = "exposed" if touched else "direct"
+    return Truth(
+        source,
+        contested,
+        direct,
+        unverified,
+        influenced,
+        players,
+        involved,
+        verdicts,
+        refused,
+        standings,
+        step,
+    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from hypothesis import strategies as st
 
 from attribution import money
-from attribution.columns import Flag
+from attribution.columns import CLAIMS, Claim, Decision, Flag
 from attribution.policy import Policy
 from tests.notation import Path, Touch
 
@@ -102,6 +103,27 @@ def paths(draw, max_deals: int = 4, largest: int = 10**12) -> list[Path]:
             )
         )
     return deals
+
+
+@st.composite
+def decisions(draw, drawn: list[Path]) -> tuple[Decision, ...]:
+    """Decisions about claims, some about partners or deals that are not there."""
+    made = draw(
+        st.lists(
+            st.tuples(
+                st.sampled_from([*(deal.id for deal in drawn), "D99"]),
+                st.sampled_from(["ann", "ann", "bob", "cat", "zoe"]),
+                st.sampled_from(CLAIMS),
+                st.booleans(),
+            ),
+            max_size=8,
+        )
+    )
+    noon = datetime(2026, 1, 21, 12, tzinfo=UTC)
+    return tuple(
+        Decision(Claim(deal, f"{partner}-id", kind), approve, "dana", f"reason {at}", noon + timedelta(at))
+        for at, (deal, partner, kind, approve) in enumerate(made)
+    )
 
 
 def amount(path: Path) -> Decimal:

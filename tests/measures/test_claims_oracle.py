@@ -11,7 +11,7 @@ from attribution.measures.credit import attribute
 from attribution.measures.evidence import counting
 from attribution.models import Linear
 from tests.measures.oracle import truth
-from tests.measures.strategies import AS_OF, POLICIES, ZONE, amount, paths
+from tests.measures.strategies import AS_OF, POLICIES, ZONE, amount, decisions, paths
 from tests.notation import deals_of
 
 PARENTS = {"ann": "Group", "bob": "Group", "cat": "cat"}
@@ -42,10 +42,11 @@ def labels(columns, deal, touch) -> tuple[str, ...]:
     return tuple(of[column] or "(none)" for column in columns)
 
 
-def built(drawn, policy):
+def built(drawn, policy, **more):
     """The deals, two of the partners in one family, and both segments there."""
     plain = deals_of(drawn, AS_OF, policy, ZONE)
-    return deals_of(drawn, AS_OF, policy, ZONE, **{name: make(plain) for name, make in FAMILY.items()})
+    family = {name: make(plain) for name, make in FAMILY.items()}
+    return deals_of(drawn, AS_OF, policy, ZONE, **family, **more)
 
 
 def measured(deals, of):
@@ -62,10 +63,11 @@ def existing(deals, columns):
 
 
 @settings(max_examples=250, deadline=None)
-@given(paths(), POLICIES)
-def test_evidence_equals_a_slow_reading_of_rules_5_and_6(drawn, policy):
-    deals = deals_of(drawn, AS_OF, policy, ZONE)
-    truths = {deal.id: truth(drawn, deal, AS_OF, policy, ZONE) for deal in drawn}
+@given(paths(), POLICIES, st.data())
+def test_evidence_equals_a_slow_reading_of_rules_5_and_6(drawn, policy, data):
+    made = data.draw(decisions(drawn))
+    deals = deals_of(drawn, AS_OF, policy, ZONE, decisions=made)
+    truths = {deal.id: truth(drawn, deal, AS_OF, policy, ZONE, made) for deal in drawn}
     for mask, touches in (
         (counting(deals), [touch for known in truths.values() for touch in known.players]),
         (deals.involved, [touch for known in truths.values() for touch in known.involved]),
@@ -84,10 +86,11 @@ def test_evidence_equals_a_slow_reading_of_rules_5_and_6(drawn, policy):
 
 
 @settings(max_examples=200, deadline=None)
-@given(paths(), POLICIES, st.sampled_from(["won", "open", "lost", "all"]), st.sampled_from(BY))
-def test_claims_equal_a_slow_reading_of_rules_5_to_7(drawn, policy, of, columns):
-    deals = built(drawn, policy)
-    truths = {deal.id: truth(drawn, deal, AS_OF, policy, ZONE) for deal in drawn}
+@given(paths(), POLICIES, st.sampled_from(["won", "open", "lost", "all"]), st.sampled_from(BY), st.data())
+def test_claims_equal_a_slow_reading_of_rules_5_to_7(drawn, policy, of, columns, data):
+    made = data.draw(decisions(drawn))
+    deals = built(drawn, policy, decisions=made)
+    truths = {deal.id: truth(drawn, deal, AS_OF, policy, ZONE, made) for deal in drawn}
     mine = measured(drawn, of)
     if not existing(deals, columns):
         return

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import typer
 
 from attribution.cli import checks, crm, demo, effects, erasure, overlays, reports
+from attribution.cli import checks, crm, demo, disputes, effects, erasure, reports
 from attribution.errors import AttributionError
 
 __all__ = ["app", "main"]
@@ -36,6 +37,9 @@ app.command()(reports.credit)
 app.command()(effects.effect)
 app.command()(effects.lifecycle)
 app.command()(overlays.velocity)
+app.command()(reports.waterfall)
+app.command()(disputes.explain)
+app.command()(disputes.decide)
 app.command()(checks.what_if)
 app.command()(checks.audit)
 app.command()(checks.settings)

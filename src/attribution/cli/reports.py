@@ -1,13 +1,15 @@
-"""Commands that print numbers: sourced, influenced, credit."""
+"""Commands that print numbers: sourced, influenced, credit, waterfall."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -44,9 +46,20 @@ from attribution.errors import UsageError
 if TYPE_CHECKING:
     from attribution.deals import Deals
     from attribution.measures.auditing import Audit
+    from attribution.measures.measure import Measure
     from attribution.measures.results import Table
 
-__all__ = ["columns", "credit", "influenced", "read_deals", "sourced", "write"]
+__all__ = [
+    "Report",
+    "columns",
+    "credit",
+    "influenced",
+    "read_deals",
+    "report",
+    "sourced",
+    "waterfall",
+    "write",
+]
 
 
 class Format(StrEnum):
@@ -86,53 +99,90 @@ FormatOf = Annotated[Format, typer.Option("--format", help="How to write the tab
 Out = Annotated[Path | None, typer.Option(help="File to write to instead of stdout.", show_default=False)]
 
 
-def _claims(name: str, text: str) -> Callable[..., None]:
-    """The command of a claim: sourced and influenced differ by nothing but their measure."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What every report is asked: of which deals, by which rules, and how to write it."""
 
-    def command(
-        by: By = "partner",
-        partner: Partners = None,
-        program: Programs = None,
-        closed: Closed = None,
-        of: Of = "won",
-        as_of: AsOf = None,
-        known_at: KnownAt = None,
-        store: StorePath = None,
-        mapping: MappingFile = None,
-        policy: PolicyFile = None,
-        format: FormatOf = Format.table,
-        as_json: AsJson = False,
-        out: Out = None,
-        debug: Debug = False,
-    ) -> None:
-        from attribution.measures import claims
+    by: By = "partner"
+    partner: Partners = None
+    program: Programs = None
+    closed: Closed = None
+    of: Of = "won"
+    as_of: AsOf = None
+    known_at: KnownAt = None
+    store: StorePath = None
+    mapping: MappingFile = None
+    policy: PolicyFile = None
+    format: FormatOf = Format.table
+    as_json: AsJson = False
+    out: Out = None
+    debug: Debug = False
 
-        measure = {"sourced": claims.sourced, "influenced": claims.influenced}[name]
-        deals = read_deals(store, mapping, policy, as_of, known_at)
-        deals = deals.where(closed=closed, partner=partner, program=program)
-        table = measure(deals, of=of).by(*columns(by), partner=partner, program=program)
-        write(table, Format.json if as_json else format, out)
+    @property
+    def deals(self) -> Deals:
+        """The deals that are asked about."""
+        deals = read_deals(self.store, self.mapping, self.policy, self.as_of, self.known_at)
+        return deals.where(closed=self.closed, partner=self.partner, program=self.program)
 
-    command.__name__, command.__doc__ = name, text
-    return command
+    def table(self, measure: Measure) -> Table:
+        """The rows that are asked for."""
+        return measure.by(*columns(self.by), partner=self.partner, program=self.program)
 
-
-sourced = _claims("sourced", "Who brought the deals in: at most one partner per deal, so the rows add up.")
-influenced = _claims(
-    "influenced",
-    "Who took part in deals they did not source: the full amount to each, so rows do NOT add up.",
-)
+    def write(self, table: Table) -> None:
+        """Write a table as asked."""
+        write(table, Format.json if self.as_json else self.format, self.out)
 
 
+def report(*, by: str = "partner") -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of every report; it gets them as one ``Report``, its own ones beside.
+
+    ``by`` is what its rows are grouped by unless ``--by`` says otherwise.
+    """
+    shared = get_type_hints(Report, include_extras=True)
+    defaults = {each.name: each.default for each in fields(Report)} | {"by": by}
+
+    def with_options(command: Callable[..., None]) -> Callable[..., None]:
+        own, hints = signature(command).parameters, get_type_hints(command, include_extras=True)
+        options = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+            for name, default, hint in (
+                *((name, own[name].default, hints[name]) for name in list(own)[1:]),
+                *((name, defaults[name], shared[name]) for name in shared),
+            )
+        ]
+
+        def run(**given: Any) -> None:
+            asked = Report(**{name: given.pop(name) for name in shared})
+            command(asked, **given)
+
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__annotations__ = {each.name: each.annotation for each in options}
+        run.__signature__ = Signature(options)  # type: ignore[attr-defined] # typer reads the options off it
+        return run
+
+    return with_options
+
+
+@report()
+def sourced(asked: Report) -> None:
+    """Who brought deals in: at most one partner per deal, so the rows add up."""
+    from attribution.measures import claims
+
+    asked.write(asked.table(claims.sourced(asked.deals, of=asked.of)))
+
+
+@report()
+def influenced(asked: Report) -> None:
+    """Who took part in deals they did not source: the full amount to each, so rows do NOT add up."""
+    from attribution.measures import claims
+
+    asked.write(asked.table(claims.influenced(asked.deals, of=asked.of)))
+
+
+@report()
 def credit(
+    asked: Report,
     model: ModelName = "linear",
-    by: By = "partner",
-    partner: Partners = None,
-    program: Programs = None,
-    closed: Closed = None,
-    of: Of = "won",
-    as_of: AsOf = None,
-    known_at: KnownAt = None,
     eligible: Eligible = "any",
     pool: Pool = "partners",
     first: First = None,
@@ -146,13 +196,6 @@ def credit(
     seed: Seed = None,
     weight: Weights = None,
     weight_by: WeightBy = None,
-    store: StorePath = None,
-    mapping: MappingFile = None,
-    policy: PolicyFile = None,
-    format: FormatOf = Format.table,
-    as_json: AsJson = False,
-    out: Out = None,
-    debug: Debug = False,
 ) -> None:
     """Each deal's amount split over its touchpoints by a model: adds up, with the rest, to the cent."""
     from attribution.measures.credit import attribute
@@ -173,13 +216,15 @@ def credit(
             "weight_by": weight_by,
         },
     )
-    deals = read_deals(store, mapping, policy, as_of, known_at).where(
-        closed=closed, partner=partner, program=program
-    )
-    measured = attribute(deals, chosen, of=of, eligible=eligible, pool=pool)
-    write(
-        measured.by(*columns(by), partner=partner, program=program), Format.json if as_json else format, out
-    )
+    asked.write(asked.table(attribute(asked.deals, chosen, of=asked.of, eligible=eligible, pool=pool)))
+
+
+@report(by="")
+def waterfall(asked: Report) -> None:
+    """Every deal in one step: sourced, influenced, unqualified, exposed or direct; adds up to all of them."""
+    from attribution.measures import waterfall as measure
+
+    asked.write(measure.waterfall(asked.deals, by=columns(asked.by), of=asked.of))
 
 
 def read_deals(

@@ -58,7 +58,9 @@ class Gathered:
         columns = ("deal", "occurred_at", "recorded_at", "partner", "kind", "flags", "record", "role")
         self.rows.append(placed.select("row", *columns, code))
         self.stranded.append(
-            stranded.select("record", "partner", "occurred_at", "kind", "ambiguous", object=pl.lit(name))
+            stranded.select(
+                *("record", "partner", "occurred_at", "kind", "reach", "ambiguous"), object=pl.lit(name)
+            )
         )
         self.n_rows += len(touchpoints)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,7 @@ from attribution.columns import (
     DEAL_TYPES,
     NO_DAY,
     DealColumns,
+    Decision,
     DirectTouches,
     Party,
     Snapshot,
@@ -27,7 +29,7 @@ from attribution.derive.dangling import dangling, references
 from attribution.derive.gather import gather, touchpoint_columns
 from attribution.derive.mapped import kinds, named_accounts
 from attribution.derive.opportunities import opportunities
-from attribution.derive.partners import accounts, partners
+from attribution.derive.partners import Accounts, accounts, partners
 from attribution.derive.schema import Cutoff, Records, View, in_order
 from attribution.derive.stages import spell_columns, stage_names
 from attribution.derive.touchpoints import Scene, converted, deals_of_contacts, people, roles
@@ -39,7 +41,13 @@ __all__ = ["derive"]
 
 
 def derive(
-    records: Records, mapping: Mapping, *, as_of: int, known_at: int | None = None, watermark: int
+    records: Records,
+    mapping: Mapping,
+    *,
+    as_of: int,
+    known_at: int | None = None,
+    watermark: int,
+    decisions: Iterable[Decision] = (),
 ) -> Snapshot:
     """Work out every deal and touchpoint as of an instant.
 
@@ -54,6 +62,8 @@ def derive(
     watermark
         Until when the mirror is complete: from there on the records themselves tell the state of a deal,
         before it their history does.
+    decisions
+        What was decided here about claims by ``known_at``, the oldest first.
 
     Raises
     ------
@@ -98,7 +108,7 @@ def derive(
     return Snapshot(
         deals=_deal_columns(deals, lead_sources, segments, owners),
         touchpoints=touchpoint_columns(gathered, len(deals), scene, programs, role_names),
-        stranded=_stranded(stranded, scene.partners.parties),
+        stranded=_stranded(stranded, scene.partners.parties, deals),
         direct=_direct(directly, gathered.objects),
         spells=spells,
         names=tuple(deals["name"]),
@@ -121,10 +131,17 @@ def derive(
         zone=view.cutoff.zone.key,
         fiscal=fiscal,
         mapping_hash=mapping.hash,
+        decisions=tuple(_of_survivors(each, known) for each in decisions),
         excluded_deals=int(found["excluded"].sum()),
         dangling=lost,
         untold=() if view.has("Account", "Website") else ("website",),
     )
+
+
+def _of_survivors(decision: Decision, known: Accounts) -> Decision:
+    """The decision, about the account that a merged partner has become."""
+    partner = decision.claim.partner_id
+    return replace(decision, claim=replace(decision.claim, partner_id=known.merged.get(partner, partner)))
 
 
 def _view(
@@ -206,10 +223,14 @@ def _direct(rows: pl.DataFrame, objects: tuple[str, ...]) -> DirectTouches:
     )
 
 
-def _stranded(rows: pl.DataFrame, parties: tuple[Party, ...]) -> Stranded:
+def _stranded(rows: pl.DataFrame, parties: tuple[Party, ...], deals: pl.DataFrame) -> Stranded:
+    on_account = deals.filter(pl.col("account").is_not_null())
+    codes = on_account.select(reach="account", account_code="account_code").unique()
     party = pl.Series([each.id for each in parties], dtype=pl.String).gather(rows["partner"])
-    rows = rows.with_columns(id=pl.concat_str("object", "record", party, separator=":")).sort(
-        "occurred_at", "id"
+    rows = (
+        rows.with_columns(id=pl.concat_str("object", "record", party, separator=":"))
+        .join(codes, on="reach", how="left")
+        .sort("occurred_at", "id")
     )
     return read_only(
         Stranded(
@@ -217,6 +238,7 @@ def _stranded(rows: pl.DataFrame, parties: tuple[Party, ...]) -> Stranded:
             occurred_at=micros(rows["occurred_at"]),
             partner=rows["partner"].to_numpy().astype(np.int32),
             kind=rows["kind"].to_numpy().astype(np.int8),
+            account=rows["account_code"].fill_null(-1).to_numpy().astype(np.int32),
             ambiguous=rows["ambiguous"].to_numpy().copy(),
         )
     )

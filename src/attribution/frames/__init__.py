@@ -82,5 +82,6 @@ def _nothing_stranded() -> Stranded:
         np.empty(0, dtype=np.int64),
         np.empty(0, dtype=np.int32),
         np.empty(0, dtype=np.int8),
+        np.empty(0, dtype=np.int32),
         np.empty(0, dtype=bool),
     )

@@ -19,7 +19,15 @@ from numpy.typing import NDArray
 from attribution import money
 from attribution.columns import DAY, OPEN, STRENGTHS, Flag, Ints
 from attribution.deals import Deals
-from attribution.measures.evidence import Bools, Codes, Sourcing, counting, decided_by_crm, sourcing
+from attribution.measures.evidence import (
+    Bools,
+    Codes,
+    Sourcing,
+    counting,
+    decided_by_crm,
+    decided_here,
+    sourcing,
+)
 from attribution.measures.measure import Cells, Measure, measured
 from attribution.measures.results import NotAdditive, ParticipationTable, Row, Table
 
@@ -34,9 +42,10 @@ __all__ = [
     "sourced",
 ]
 
-STANDINGS = ("sourced", "influenced", "weak_only", "too_late")
-"""What a partner with counting touchpoints is on a deal; ``too_late``: a guard refused it."""
-SOURCED, INFLUENCED, WEAK_ONLY, TOO_LATE = range(len(STANDINGS))
+STANDINGS = ("sourced", "influenced", "weak_only", "too_late", "rejected")
+"""What a partner with counting touchpoints is on a deal; ``too_late``: a guard refused it; ``rejected``: a
+decision that the store keeps did."""
+SOURCED, INFLUENCED, WEAK_ONLY, TOO_LATE, REJECTED = range(len(STANDINGS))
 
 STATES = ("pending", "claimed", "auto_approved", "approved")
 """Approval of an influenced claim, the better the later; the headline begins at ``auto_approved``."""
@@ -240,12 +249,16 @@ def _influence(deals: Deals, source: Ints) -> tuple[Ints, Ints, Ints, Ints, Code
     is_source = (
         (source[deal] >= 0) & (touchpoints.partner[source[deal]] == partner) if len(deal) else provisional
     )
-    standing = np.select(
-        [is_source, ~enough, ~in_time & ~provisional], [SOURCED, WEAK_ONLY, TOO_LATE], default=INFLUENCED
-    ).astype(np.int8)
     approved, pending = decided_by_crm(deals)
+    by_crm, pending_there = some(approved[rows]), some(pending[rows])
+    approved_here, rejected_here = _decided(deals, deal, partner, by_crm | pending_there)
+    standing = np.select(
+        [is_source, ~enough, ~in_time & ~provisional, rejected_here],
+        [SOURCED, WEAK_ONLY, TOO_LATE, REJECTED],
+        default=INFLUENCED,
+    ).astype(np.int8)
     state = np.select(
-        [some(approved[rows]), some(pending[rows]), approving],
+        [by_crm | approved_here, pending_there, approving],
         [APPROVED, PENDING, AUTO_APPROVED],
         default=CLAIMED,
     ).astype(np.int8)
@@ -258,6 +271,18 @@ def _influence(deals: Deals, source: Ints) -> tuple[Ints, Ints, Ints, Ints, Code
     first &= np.repeat(standing == INFLUENCED, sizes)
     influence = Cells(rows[first], {"state": np.repeat(state, sizes)[first]})
     return rows, starts, deal, partner, standing, state, provisional, influence
+
+
+def _decided(deals: Deals, deal: Ints, partner: Ints, by_crm: Bools) -> tuple[Bools, Bools]:
+    """Which pairs a decision in the store approved, and which it rejected; the CRM's word comes before it."""
+    approved, rejected = np.zeros(len(deal), dtype=bool), np.zeros(len(deal), dtype=bool)
+    n_partners = len(deals.partners)
+    keys = deal * n_partners + partner
+    for (of, who), decision in decided_here(deals, "influenced").items():
+        at = int(np.searchsorted(keys, of * n_partners + who))
+        if at < len(keys) and keys[at] == of * n_partners + who:
+            (approved if decision.approve else rejected)[at] = not by_crm[at]
+    return approved, rejected
 
 
 def _by_pair(deals: Deals, rows: Ints) -> Ints:

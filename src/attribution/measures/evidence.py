@@ -12,22 +12,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attribution.columns import APPROVALS, DAY, DEAL_TYPES, KINDS, OPEN, Flag
+from attribution.columns import APPROVALS, DAY, DEAL_TYPES, KINDS, OPEN, Decision, Flag
 from attribution.deals import Deals
 
-__all__ = ["VERDICTS", "Sourcing", "counting", "decided_by_crm", "sourcing"]
+__all__ = [
+    "VERDICTS",
+    "Sourcing",
+    "counting",
+    "decided_by_crm",
+    "decided_here",
+    "judgements",
+    "ranks",
+    "sourcing",
+]
 
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Codes = NDArray[np.int8]
 
 VERDICTS = (
-    *("none", "valid", "rejected", "unapproved", "pending", "submitted_late", "expired"),
+    *("none", "valid", "rejected", "declined", "unapproved", "pending", "submitted_late", "expired"),
     *("outside_window", "late", "void", "renewal"),
 )
 """What became of a touchpoint as sourcing evidence; of several reasons the first.
 
-``none``: it is of a kind that never sources. ``unapproved``: nothing says that the registration was approved;
+``none``: it is of a kind that never sources. ``rejected``: by the CRM; ``declined``: the claim was rejected
+by a decision that the store keeps. ``unapproved``: nothing says that the registration was approved;
 ``pending``: it is still to be decided, or was approved after as_of. ``submitted_late``: after the deal's
 creation and its days of grace. ``expired``: the deal was created when the record no longer held.
 ``outside_window``: a lead too old for the deal, or younger than it. ``late``: recorded too long after the
@@ -102,20 +112,22 @@ def sourcing(deals: Deals) -> Sourcing:
     """Choose the touchpoint that sources each deal of the snapshot, under the policy of ``deals``."""
     columns, touchpoints, policy = deals.snapshot.deals, deals.snapshot.touchpoints, deals.policy
     n_deals = len(columns)
-    ranks = _ranks(deals)
-    rows = np.flatnonzero(ranks)
-    rank, deal = ranks[rows], deals.deal_of[rows]
+    ranked = ranks(deals)
+    rows = np.flatnonzero(ranked)
+    rank, deal = ranked[rows], deals.deal_of[rows]
     happened, created = touchpoints.occurred_at[rows], columns.created_at[deal]
     linked = (touchpoints.flags[rows] & Flag.LINKED) != 0
     window = np.where(linked, policy.lead_max_age_days, policy.sourcing_window_days) * DAY
-    approval, approved_at, expired = _judgements(deals, rows)
+    approval, approved_at, expired = judgements(deals, rows)
 
     registered = rank == 1
+    declined = _declined(deals)[rows] & (approval == _APPROVAL["none"])
     approved = (approval == _APPROVAL["approved"]) & (approved_at <= deals.snapshot.as_of)
     void = _void(deals, deal, happened)
     renewal = columns.deal_type == DEAL_TYPES.index("renewal")
     reasons = {
         "rejected": approval == _APPROVAL["rejected"],
+        "declined": declined,
         "unapproved": registered & (approval == _APPROVAL["none"]),
         "pending": registered & ~approved,
         "submitted_late": registered & (happened > created + policy.registration_grace_days * DAY),
@@ -156,25 +168,49 @@ def sourcing(deals: Deals) -> Sourcing:
     return Sourcing(source, contested, unverified, verdict, contested_by_direct)
 
 
-def _ranks(deals: Deals) -> Codes:
+def ranks(deals: Deals) -> Codes:
     """Rank of each touchpoint as sourcing evidence, 1 before 2 before 3; 0: it is none."""
     touchpoints = deals.snapshot.touchpoints
     by_kind = np.zeros(len(deals.snapshot.kinds), dtype=np.int8)
     by_kind[_KIND["deal_registration"]] = 1
     by_kind[_KIND["referral"]] = 2
     by_kind[[_KIND["partner_owned"], _KIND["sourced_by"]]] = 3
-    ranks = by_kind[touchpoints.kind]
-    ranks[(touchpoints.kind >= len(KINDS)) & ((touchpoints.flags & Flag.SOURCING) != 0)] = 3
+    rank = by_kind[touchpoints.kind]
+    rank[(touchpoints.kind >= len(KINDS)) & ((touchpoints.flags & Flag.SOURCING) != 0)] = 3
     sourcing_roles = [
         at for at, role in enumerate(deals.snapshot.roles) if role in deals.policy.sourcing_roles
     ]
     if sourcing_roles:
-        ranks[(touchpoints.kind == _KIND["role"]) & np.isin(touchpoints.role, sourcing_roles)] = 3
-    ranks[~deals.attached | ((touchpoints.flags & Flag.OWN_ACCOUNT) != 0)] = 0
-    return ranks
+        rank[(touchpoints.kind == _KIND["role"]) & np.isin(touchpoints.role, sourcing_roles)] = 3
+    rank[~deals.attached | ((touchpoints.flags & Flag.OWN_ACCOUNT) != 0)] = 0
+    return rank
 
 
-def _judgements(deals: Deals, rows: Ints) -> tuple[Codes, Ints, Bools]:
+def decided_here(deals: Deals, kind: str) -> dict[tuple[int, int], Decision]:
+    """The newest decision on each claim of a kind, by position of the deal and code of the partner."""
+    snapshot = deals.snapshot
+    ids, partners = snapshot.deals.id, {party.id: code for code, party in enumerate(snapshot.partners)}
+    found: dict[tuple[int, int], Decision] = {}
+    for decision in snapshot.decisions:
+        claim = decision.claim
+        at = int(np.searchsorted(ids, np.bytes_(claim.opportunity_id.encode())))
+        there = at < len(ids) and ids[at].decode() == claim.opportunity_id
+        if claim.kind == kind and there and claim.partner_id in partners:
+            found[at, partners[claim.partner_id]] = decision
+    return found
+
+
+def _declined(deals: Deals) -> Bools:
+    """Mask over all touchpoints: those of partners whose sourced claim on the deal was rejected here."""
+    touchpoints = deals.snapshot.touchpoints
+    mask = np.zeros(len(touchpoints), dtype=bool)
+    for (deal, partner), decision in decided_here(deals, "sourced").items():
+        begin, end = touchpoints.offsets[deal : deal + 2]
+        mask[begin:end] |= (touchpoints.partner[begin:end] == partner) & (not decision.approve)
+    return mask
+
+
+def judgements(deals: Deals, rows: Ints) -> tuple[Codes, Ints, Bools]:
     """What the records of these touchpoints say: ``approval, approved_at, expired``."""
     touchpoints = deals.snapshot.touchpoints
     approval = np.full(len(rows), _APPROVAL["none"], dtype=np.int8)

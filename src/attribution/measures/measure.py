@@ -19,16 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution import money
-from attribution.columns import DEAL_TYPES, NOBODY, OUTCOMES, Ints, Party
+from attribution.columns import DEAL_TYPES, NO_DAY, NOBODY, OUTCOMES, Ints, Party
 from attribution.deals import Deals
 from attribution.errors import UsageError, known
 from attribution.measures.results import Row, Table, heading, plain
 
-__all__ = ["BY", "DENSE", "OF", "Cells", "Measure", "measured"]
+__all__ = ["BY", "BY_DEAL", "DENSE", "OF", "Cells", "Dimension", "Groups", "Measure", "counted", "measured"]
 
 OF = ("won", "open", "lost", "all")
 """Which deals are measured."""
-BY = ("partner", "parent", "program", "tier", "deal_type")
+BY_DEAL = ("deal_type", "quarter")
+"""What is known of every deal, beside its segments."""
+BY = ("partner", "parent", "program", "tier", *BY_DEAL)
 """What every table can be grouped by, beside the segments of the deals."""
 DENSE = 1 << 22
 """Up to this many combinations of labels are counted in place; of more, only those that occur."""
@@ -37,6 +39,7 @@ _PARTIES = ("partner", "parent", "program", "tier")
 _TIES = ("partner_id", "program", "program_id")
 """Rows of one amount are ordered by these, then by what else they are grouped by."""
 _EPOCH = date(1970, 1, 1)
+_NO_QUARTER = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +103,7 @@ class Measure(ABC):
         names
             What to group by, outermost first: ``"partner"``, ``"parent"`` (the partner's ultimate parent, or
             itself), ``"program"``, ``"tier"`` (the partner's level in the program when it acted),
-            ``"deal_type"``, or a segment of the deals.
+            ``"deal_type"``, ``"quarter"`` (of the close date), or a segment of the deals.
         partner, program
             Names or ids: show what belongs to one of them only. ``total`` then covers the rows shown, while
             ``selected``, and with it every share, still refers to all deals measured.
@@ -119,7 +122,7 @@ class Measure(ABC):
         cells = self.cells
         if partner is not None or program is not None:
             cells = cells.where(self.deals.touchpoints_of(partner, program)[cells.touchpoint])
-        groups = _Groups.of(self.deals, cells, names)
+        groups = Groups.of(tuple(Dimension.of(self.deals, cells, name) for name in names), len(cells))
         columns = self._add_up(cells, groups.codes, groups.n)
         found = groups.present()
         ties = dict.fromkeys((*_TIES, *groups.columns))
@@ -144,20 +147,15 @@ class Measure(ABC):
         return heading(self.deals, self.outcome, measure=self.name)
 
     def _foot(self, cells: Cells) -> dict[str, Any]:
-        columns = self.deals.snapshot.deals
-        as_of_day = (self.deals.as_of.astimezone(ZoneInfo(self.deals.snapshot.zone)).date() - _EPOCH).days
-        closed_on = columns.closed_on[self.measured]
-        future = (columns.outcome[self.measured] == OUTCOMES.index("won")) & (closed_on > as_of_day)
+        counts = counted(self.deals, self.measured)
         return {
             "total": self._major(self._total(cells)),
             "selected": self.selected(),
-            "n_deals": len(self.measured),
+            "n_deals": counts.pop("n_deals"),
             "contested_deals": self.n_contested,
-            "future_dated_deals": int(future.sum()),
+            "future_dated_deals": counts.pop("future_dated_deals"),
             **self._beside(cells),
-            "unvalued_deals": int((~columns.valued[self.measured]).sum()),
-            "current_rate_deals": int(columns.rate_is_current[self.measured].sum()),
-            "excluded_deals": self.deals.snapshot.excluded_deals,
+            **counts,
         }
 
     def _total(self, cells: Cells) -> int:
@@ -199,7 +197,7 @@ def measured(deals: Deals, of: str) -> Ints:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Dimension:
+class Dimension:
     """One thing that cells can be grouped by: what its groups are called, and to which a cell belongs."""
 
     name: str
@@ -208,10 +206,10 @@ class _Dimension:
     """Position among the labels, per cell; -1 for none."""
 
     @classmethod
-    def of(cls, deals: Deals, cells: Cells, name: str) -> _Dimension:
+    def of(cls, deals: Deals, cells: Cells, name: str) -> Dimension:
         """Read a dimension off the touchpoints of cells, or off their deals."""
         snapshot = deals.snapshot
-        columns, touchpoints = snapshot.deals, snapshot.touchpoints
+        touchpoints = snapshot.touchpoints
         if name == "partner":
             return cls(name, snapshot.partners, touchpoints.partner[cells.touchpoint])
         if name == "parent":
@@ -221,11 +219,24 @@ class _Dimension:
             return cls(name, snapshot.programs, touchpoints.program[cells.touchpoint])
         if name == "tier":
             return cls(name, snapshot.tiers, touchpoints.tier[cells.touchpoint])
-        deal = deals.deal_of[cells.touchpoint]
+        return cls.of_deals(deals, deals.deal_of[cells.touchpoint], name)
+
+    @classmethod
+    def of_deals(cls, deals: Deals, positions: NDArray[np.integer[Any]], name: str) -> Dimension:
+        """Read a dimension off deals: their type, the calendar quarter of their close date, a segment."""
+        columns, segments = deals.snapshot.deals, deals.snapshot.segments
         if name == "deal_type":
-            return cls(name, DEAL_TYPES, columns.deal_type[deal])
-        at = [segment for segment, _ in snapshot.segments].index(name)
-        return cls(name, snapshot.segments[at][1], columns.segments[at][deal])
+            return cls(name, DEAL_TYPES, columns.deal_type[positions])
+        if name == "quarter":
+            days = columns.closed_on[positions]
+            months = days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+            quarters = np.where(days == NO_DAY, _NO_QUARTER, months // 3)
+            known_ones, codes = np.unique(quarters, return_inverse=True)
+            there = known_ones[known_ones != _NO_QUARTER]
+            names = tuple(f"{1970 + each // 4}Q{each % 4 + 1}" for each in there.tolist())
+            return cls(name, names, codes - (len(known_ones) - len(there)))
+        at = [segment for segment, _ in segments].index(name)
+        return cls(name, segments[at][1], columns.segments[at][positions])
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -244,19 +255,18 @@ class _Dimension:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Groups:
+class Groups:
     """Which group each cell falls into, and what the groups are called."""
 
-    dimensions: tuple[_Dimension, ...]
+    dimensions: tuple[Dimension, ...]
     codes: Ints
     """Per cell, in ``0 .. n - 1``."""
     n: int
 
     @classmethod
-    def of(cls, deals: Deals, cells: Cells, names: tuple[str, ...]) -> _Groups:
+    def of(cls, dimensions: tuple[Dimension, ...], n_cells: int) -> Groups:
         """Number the combinations of labels that cells have."""
-        dimensions = tuple(_Dimension.of(deals, cells, name) for name in names)
-        codes, n = np.zeros(len(cells), dtype=np.int64), 1
+        codes, n = np.zeros(n_cells, dtype=np.int64), 1
         for dimension in dimensions:
             # no label is -1, hence one more
             size = len(dimension.labels) + 1
@@ -281,3 +291,19 @@ class _Groups:
     def columns(self) -> tuple[str, ...]:
         """Columns that name a group."""
         return tuple(column for dimension in self.dimensions for column in dimension.columns)
+
+
+def counted(deals: Deals, positions: Ints) -> dict[str, Any]:
+    """How many deals are measured, and what must not be overlooked among them."""
+    columns = deals.snapshot.deals
+    as_of_day = (deals.as_of.astimezone(ZoneInfo(deals.snapshot.zone)).date() - _EPOCH).days
+    future = (columns.outcome[positions] == OUTCOMES.index("won")) & (
+        columns.closed_on[positions] > as_of_day
+    )
+    return {
+        "n_deals": len(positions),
+        "future_dated_deals": int(future.sum()),
+        "unvalued_deals": int((~columns.valued[positions]).sum()),
+        "current_rate_deals": int(columns.rate_is_current[positions].sum()),
+        "excluded_deals": deals.snapshot.excluded_deals,
+    }

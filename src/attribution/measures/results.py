@@ -28,6 +28,7 @@ NUMBERS = ("deals", "shapley_value", "standard_error", "value", "low", "high")
 """Other numbers that are no amounts."""
 COUNTS = ("n_deals", "n_findings", "n_partners", "n_walks", "n_with", "n_without", "n")
 
+_PARTICIPATION = {"amount": "participation_amount"}
 _LABELS = {
     "n_deals": "deals",
     "future_dated_deals": "future-dated deals",
@@ -215,11 +216,17 @@ class Table:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ParticipationTable(NotAdditive, Table):
-    """A table whose rows overlap: each shows whole deals, so that adding rows counts deals twice."""
+    """A table whose rows overlap: each shows whole deals, so that adding rows counts deals twice.
 
-    def _file_frame(self) -> polars.DataFrame:
-        # in a file nothing refuses a sum, so the column says what it is
-        return self._frame(self.rows).rename({"amount": "participation_amount"})
+    A frame and a file cannot refuse a sum, so ``amount`` is called ``participation_amount`` there.
+    """
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The rows as a pandas frame; amounts are ``Decimal`` objects."""
+        return Table.to_pandas(self).rename(columns=_PARTICIPATION)
+
+    def _frame(self, rows: Sequence[Row]) -> polars.DataFrame:
+        return Table._frame(self, rows).rename(_PARTICIPATION)
 
     def _notes(self) -> list[tuple[str, str]]:
         notes = Table._notes(self)

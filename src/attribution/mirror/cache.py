@@ -11,7 +11,8 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import astuple, fields
+from datetime import datetime
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Final, TypeVar, overload
@@ -21,8 +22,10 @@ from numpy.typing import NDArray
 
 from attribution import derive
 from attribution.columns import (
+    Claim,
     Dangling,
     DealColumns,
+    Decision,
     DirectTouches,
     Party,
     Snapshot,
@@ -163,12 +166,13 @@ def _save(place: Path, snapshot: Snapshot) -> None:
     meta: dict[str, Any] = {
         each.name: getattr(snapshot, each.name)
         for each in fields(Snapshot)
-        if each.name not in (*_COLUMNS, *_PARTIES, "names", "stages", "fiscal", "memo")
+        if each.name not in (*_COLUMNS, *_PARTIES, "names", "stages", "fiscal", "memo", "decisions")
     }
     meta |= {
         name: [[p.id, p.name, p.parent_id, p.website] for p in getattr(snapshot, name)] for name in _PARTIES
     }
     meta["stages"] = [[stage.name, stage.is_closed, stage.place] for stage in snapshot.stages]
+    meta["decisions"] = [[*astuple(each)[:-1], each.at.isoformat()] for each in snapshot.decisions]
     meta["fiscal"] = [snapshot.fiscal.start_month, snapshot.fiscal.named_by_start]
     (place / _META).write_text(json.dumps(meta), encoding="utf-8")
 
@@ -190,6 +194,10 @@ def _load(place: Path) -> Snapshot:
         meta[name] = tuple(Party(*party) for party in meta[name])
     meta["stages"] = tuple(Stage(*stage) for stage in meta["stages"])
     meta["segments"] = tuple((name, tuple(values)) for name, values in meta["segments"])
+    meta["decisions"] = tuple(
+        Decision(Claim(*claim), approve, by, reason, datetime.fromisoformat(at))
+        for claim, approve, by, reason, at in meta["decisions"]
+    )
     for name, value in meta.items():
         if isinstance(value, list) and name != "fiscal":
             meta[name] = tuple(value)

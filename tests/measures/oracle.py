@@ -43,7 +43,14 @@ def attached(touch: Touch, policy: Policy) -> bool:
 
 
 def void(paths: list[Path], deal: Path, day: float, policy: Policy) -> bool:
-    return bool(policy.void_by) and any(
+    if "direct_activity" in policy.void_by and any(
+        day - policy.direct_activity_days <= act.day <= day
+        for other in paths
+        for act in other.direct
+        if other.account == deal.account is not None
+    ):
+        return True
+    return "open_opportunity" in policy.void_by and any(
         other is not deal
         and other.account == deal.account is not None
         and other.type in ("new", "unclassified")

@@ -32,7 +32,10 @@ POLICIES = st.builds(
     registration_grace_days=st.sampled_from([0, 2]),
     registration_term_days=st.sampled_from([1, 6]),
     sourcing_roles=st.sampled_from([(), ("Referral",)]),
-    void_by=st.sampled_from([("open_opportunity",), ()]),
+    void_by=st.sampled_from(
+        [("open_opportunity",), (), ("direct_activity",), ("open_opportunity", "direct_activity")]
+    ),
+    direct_activity_days=st.sampled_from([0, 4, 90]),
     partner_team=st.sampled_from([(), ("005A",)]),
 )
 

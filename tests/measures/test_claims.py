@@ -191,6 +191,33 @@ def test_rule_5_voiding_can_be_switched_off():
     assert source("account=acme ann:referral@-5 won@10", "account=acme created@-9", policy=policy) == "ann"
 
 
+def test_rule_5_a_direct_touch_on_the_account_voids_if_the_policy_says_so():
+    policy = Policy(void_by=("direct_activity",))
+    mine = "account=acme ann:referral@-5 won@10"
+    assert source(f"{mine} direct@-5") == "ann"
+    for touch, void in (("-5", True), ("-95", True), ("-95.001", False), ("-4.999", False)):
+        assert (source(f"{mine} direct:call@{touch}", policy=policy) is None) == void
+        # on another deal of the account, a renewal even
+        other = f"account=acme type=renewal direct@{touch}"
+        assert (source(mine, other, policy=policy) is None) == void
+    assert source(mine, "account=globex direct@-6", policy=policy) == "ann"
+    assert source("ann:referral@-5 direct@-6 won@10", policy=policy) == "ann"  # on no account
+    # an open opportunity is another matter
+    assert source(mine, "account=acme created@-9", policy=policy) == "ann"
+    week = Policy(void_by=("open_opportunity", "direct_activity"), direct_activity_days=7)
+    assert source(f"{mine} direct@-12", policy=week) is None
+    assert source(f"{mine} direct@-12.001", policy=week) == "ann"
+    assert source(mine, "account=acme created@-9", policy=week) is None
+
+
+def test_rule_5_a_direct_touch_contests_a_registration_and_does_not_void_it():
+    policy = Policy(void_by=("direct_activity",))
+    found = claims(
+        path("account=acme ann:deal_registration@-1+approved direct@-2 won@90", policy=policy)
+    ).sourcing
+    assert (found.source[0] >= 0, found.contested_by_direct[0]) == (True, True)
+
+
 def test_rule_5_renewals_cannot_be_sourced():
     assert verdicts("ann:referral@-5 type=renewal won@10") == ["renewal"]
     assert source("ann:referral@-5 type=renewal won@10") is None

@@ -64,8 +64,7 @@ class Sourcing:
     verdict: Codes
     """Per touchpoint: code into ``VERDICTS``."""
     contested_by_direct: Bools
-    """Per deal: an approved registration sources it, though another new deal of the
-    account was open when it was submitted."""
+    """Per deal: an approved registration sources it, though we were working the account already."""
 
 
 def counting(deals: Deals) -> Bools:
@@ -237,14 +236,40 @@ def _by_approval(deal: NDArray[np.integer[Any]], happened: Ints, approved_at: In
 
 
 def _void(deals: Deals, deal: NDArray[np.integer[Any]], happened: Ints) -> Bools:
+    """Whether we were working the account of these deals already at these instants, as the policy sees it."""
+    void = np.zeros(len(deal), dtype=bool)
+    if "open_opportunity" in deals.policy.void_by:
+        void |= _open_elsewhere(deals, deal, happened)
+    if "direct_activity" in deals.policy.void_by:
+        void |= _direct_before(deals, deal, happened)
+    return void
+
+
+def _direct_before(deals: Deals, deal: NDArray[np.integer[Any]], happened: Ints) -> Bools:
+    """Whether our own people touched the account in the ``direct_activity_days`` before these instants."""
+    acts, account = deals.snapshot.direct, deals.snapshot.deals.account[deal]
+    moments = np.sort(acts.occurred_at)
+
+    def keys(account: NDArray[np.int32], rank: Ints) -> Ints:
+        """Numbers that sort by account, then instant."""
+        return account * np.int64(len(moments) + 1) + rank
+
+    known = acts.account >= 0
+    ordered = np.sort(keys(acts.account, np.searchsorted(moments, acts.occurred_at))[known])
+    oldest = happened - deals.policy.direct_activity_days * DAY
+    before = np.searchsorted(ordered, keys(account, np.searchsorted(moments, oldest)))
+    until = np.searchsorted(ordered, keys(account, np.searchsorted(moments, happened, side="right")))
+    worked: Bools = (until > before) & (account >= 0)
+    return worked
+
+
+def _open_elsewhere(deals: Deals, deal: NDArray[np.integer[Any]], happened: Ints) -> Bools:
     """Whether *another* new or unclassified deal of the same account was open at these instants.
 
     Open at t = created at or before t, less closed at or before t; both counts by binary search, whatever
     the number of deals of an account.
     """
     columns = deals.snapshot.deals
-    if "open_opportunity" not in deals.policy.void_by or not len(deal):
-        return np.zeros(len(deal), dtype=bool)
     # a deal that closed before it was created was never open
     blocks = (
         np.isin(columns.deal_type, _NEW_TYPES)

@@ -331,13 +331,18 @@ class Case:
         return f"came more than {days_text(getattr(policy, name))} before the deal was created on {created}."
 
     def _blocker(self, at: int) -> str:
-        """What voids evidence of an instant: the oldest other new deal of the account that was open then."""
+        """What voids evidence of an instant: the oldest other new deal of the account that was open then.
+
+        Else the last direct touch on the account before it.
+        """
         columns, names = self.deals.snapshot.deals, self.deals.snapshot.names
         new = [DEAL_TYPES.index("new"), DEAL_TYPES.index("unclassified")]
         same = (columns.account == columns.account[self.position]) & np.isin(columns.deal_type, new)
         was_open = same & (columns.created_at <= at) & (at < columns.closed_at)
         was_open[self.position] = False
         others = np.flatnonzero(was_open)
+        if "open_opportunity" not in self.deals.policy.void_by or not len(others):
+            return self._direct_touch(at)
         other = int(others[np.argmin(columns.created_at[others])])
         closed_at = int(columns.closed_at[other])
         since = self.day(int(columns.created_at[other]))
@@ -345,6 +350,18 @@ class Case:
         if closed_at == OPEN:
             return f"{opportunity} has been open since {since}."
         return f"{opportunity} was open from {since} to {self.day(closed_at)}."
+
+    def _direct_touch(self, at: int) -> str:
+        """The last direct touch on the account by an instant."""
+        self.note("direct_activity_days")
+        acts, account = self.deals.snapshot.direct, self.deals.snapshot.deals.account[self.position]
+        rows = np.flatnonzero((acts.account == account) & (acts.occurred_at <= at))
+        row = rows[np.argmax(acts.occurred_at[rows])]
+        what = noun(self.deals.snapshot.kinds[acts.kind[row]])
+        source, record = self.deals.snapshot.objects[acts.object[row]], acts.record[row].decode()
+        called_so = f"{source} {record}" if source else record
+        when = self.day(int(acts.occurred_at[row]))
+        return f"Our own people were working the account: {what} of {when} ({called_so})."
 
     def contenders(self) -> set[str]:
         """Ids of the partners with valid evidence who did not source the deal."""

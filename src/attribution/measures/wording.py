@@ -50,7 +50,8 @@ RULES = {
     "sourcing_window_days": (
         "A lead that is not linked to the deal may be of {bound} at the earliest, {days} before the deal."
     ),
-    "void_by": "Evidence other than a registration is void while we are working the account already.",
+    "void_by": "Evidence other than a registration is void if we were working the account already.",
+    "direct_activity_days": "A meeting or call of our own people on the account counts for {days}.",
     "influence_window_days": "Touchpoints count from {bound} to {end}: {days}.",
     "late_days": "One counting touchpoint must lie on {bound} or earlier, {days} before the close.",
     "partner_lead_sources": "A lead source of {names} says that a partner was there, without a name.",

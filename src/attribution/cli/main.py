@@ -10,8 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from attribution.cli import checks, crm, demo, effects, erasure, overlays, reports
-from attribution.cli import checks, crm, demo, disputes, effects, erasure, reports
+from attribution.cli import checks, crm, demo, disputes, effects, erasure, overlays, reports
 from attribution.errors import AttributionError
 
 __all__ = ["app", "main"]

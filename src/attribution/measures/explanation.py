@@ -178,10 +178,7 @@ class Explanation:
         """What one partner is and why, in lines."""
         standing = each.standing
         if standing == "influenced":
-            state = {"auto_approved": "auto-approved", "claimed": "claimed only"}.get(
-                each.state or "", each.state
-            )
-            standing = f"influenced it ({state})"
+            standing = _STATES[each.state or "claimed"]
         else:
             standing = {"sourced": "sourced it"}.get(standing, "no claim")
         return [f"  {each.partner.name}: {standing}", *(f"    {reason}" for reason in each.reasons)]

@@ -135,7 +135,7 @@ def _judged(placing: Placing, deal: Draft) -> DealTruth:
     book = placing.book
     deal.touches.sort(key=lambda touch: touch.order)
     points = {touch.id: touchpoint(book, placing.partners, deal, touch) for touch in deal.touches}
-    winner, contested, unverified = sourcing(book, deal, placing.by_account)
+    winner, contested, unverified = sourcing(book, deal, (placing.by_account, placing.direct))
     sourced_by = None if winner is None else winner.partner_id
     today = book.as_of.astimezone(book.zone).date()
     return DealTruth(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
 from attribution.testing.truth.drafts import Draft
@@ -13,6 +13,8 @@ from attribution.testing.truth.touches import Touch
 
 __all__ = ["influenced", "sourcing", "touchpoint"]
 
+Working = tuple[Mapping[str, list[Draft]], Collection[tuple[str, str | None, frozenset[str], datetime]]]
+"""What shows that we were working an account: deals by account, and touches of our own people."""
 _LOGGED_LATE = timedelta(days=14)
 _LATEST = datetime.max.replace(tzinfo=UTC)
 _OF_PEOPLE = ("meeting", "call", "email", "task", "campaign_response", "contact_role")
@@ -76,9 +78,15 @@ def _rank(book: Book, deal: Draft, touch: Touch) -> int | None:
     return 3 if touch.kind == "role" and touch.role in rules.sourcing_roles else None
 
 
-def _is_void(deal: Draft, at: datetime, by_account: Mapping[str, list[Draft]]) -> bool:
-    """Another opportunity of the same account with type new or unclassified was open at that instant."""
-    return any(
+def _is_void(book: Book, deal: Draft, at: datetime, working: Working) -> bool:
+    """Another new deal of the account was open at that instant, or our own people had touched the account."""
+    rules, (by_account, direct) = book.rules, working
+    since = at - timedelta(days=rules.direct_activity_days)
+    if "direct_activity" in rules.void_by and any(
+        deal.id in related and since <= when <= at for _, _, related, when in direct
+    ):
+        return True
+    return "open_opportunity" in rules.void_by and any(
         other.id != deal.id
         and other.deal_type in ("new", "unclassified")
         and other.created_at <= at
@@ -87,9 +95,7 @@ def _is_void(deal: Draft, at: datetime, by_account: Mapping[str, list[Draft]]) -
     )
 
 
-def sourcing(
-    book: Book, deal: Draft, by_account: Mapping[str, list[Draft]]
-) -> tuple[Touch | None, bool, bool]:
+def sourcing(book: Book, deal: Draft, working: Working) -> tuple[Touch | None, bool, bool]:
     """(winning evidence, contested, unverified)."""
     if deal.deal_type == "renewal":
         return None, False, False
@@ -99,7 +105,7 @@ def sourcing(
         late = touch.recorded_at > deal.created_at + timedelta(days=book.rules.claim_days)
         if rank is None or late or touch.approval == "rejected":
             continue
-        void = rank > 1 and _is_void(deal, touch.occurred_at, by_account)
+        void = rank > 1 and _is_void(book, deal, touch.occurred_at, working)
         if not void and not _has_expired(book, deal, touch):
             order = (rank, touch.occurred_at, touch.approved_at or _LATEST, touch.id.encode())
             valid.append((order, touch))
@@ -108,7 +114,7 @@ def sourcing(
         return valid[0][1], len({touch.partner_id for _, touch in valid}) >= 2, False
     named = {name.casefold() for name in book.rules.partner_lead_sources}
     lead_source = (read(deal.record, "LeadSource", str) or "").casefold()
-    return None, False, lead_source in named and not _is_void(deal, deal.created_at, by_account)
+    return None, False, lead_source in named and not _is_void(book, deal, deal.created_at, working)
 
 
 # --- 6. influenced -----------------------------------------------------------------------------------------

@@ -35,6 +35,8 @@ class Rules:
     registration_grace_days: int = 3
     registration_term_days: int = 90
     late_days: int = 7
+    direct_activity_days: int = 90
+    void_by: tuple[str, ...] = ("open_opportunity",)
     partner_types: tuple[str, ...] = (
         "Channel Partner / Reseller",
         "Installation Partner",

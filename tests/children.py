@@ -51,7 +51,9 @@ def killed_when_a_file_grows(size: int, work: Callable[..., object], *arguments:
 def _is_killed(how: signal.Signals, target: Callable[..., None], *arguments: object) -> bool:
     child = CHILDREN.Process(target=target, args=arguments)
     child.start()
-    child.join()
+    child.join(120)
+    if child.exitcode is None:
+        child.kill()
     assert child.exitcode in (0, -how)
     return child.exitcode != 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -12,9 +13,13 @@ import polars as pl
 import pytest
 
 from attribution.cli import main
+from attribution.columns import Claim, Decision
 from attribution.errors import StoreError, UsageError
+from attribution.mirror.decisions import append_decision, read_decisions
 from attribution.mirror.erased import Erased
 from attribution.mirror.folder import Folder
+from attribution.mirror.log import ObjectLog
+from attribution.readings import DECISIONS
 from attribution.store import Store
 from attribution.sync.salesforce import Salesforce
 from attribution.testing import Org
@@ -150,6 +155,20 @@ def test_free_text_of_other_records_goes_and_what_the_numbers_need_stays(org: Or
     assert set(store.rows("Opportunity")["Size__c"]) == {"Large"}
     assert {each.name for each in store.deals()} == {deal, "other"}
     assert len(store.deals()) == 2
+
+
+def test_a_decision_goes_on_without_its_words_and_goes_with_its_deal(org: Org, tmp_path: Path) -> None:
+    store, _, deal = filled(org, tmp_path)
+    claim = Claim(deal, "001Ab0000000001AAA", "influenced")
+    decision = Decision(claim, True, "005Ab0000000001AAA", ANN[4], NOON)
+    append_decision(ObjectLog(tmp_path / "mirror", DECISIONS), decision)
+    store.erase(deal)
+    assert traces(tmp_path, *ANN[3:]) == []
+    assert read_decisions(store.log(DECISIONS)) == (replace(decision, reason=""),)
+    decided = store.rows(DECISIONS)["Id"][0]
+    assert store.erase(decided).fields == ("Reason",)
+    store.erase(deal, all=True)
+    assert read_decisions(store.log(DECISIONS)) == ()
 
 
 def test_a_removed_record_is_never_read_again(org: Org, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def read_decisions(log: ObjectLog, known_at: datetime | None = None) -> tuple[De
             Claim(row["OpportunityId"], row["PartnerId"], row["Claim"]),
             row["IsApproved"],
             row["DecidedBy"],
-            row["Reason"],
+            row["Reason"] or "",
             row["CreatedDate"],
         )
         for row in rows.sort("CreatedDate", "Id").collect().iter_rows(named=True)

@@ -13,7 +13,7 @@ from attribution.errors import UsageError
 from attribution.mirror.erased import Erased
 from attribution.mirror.log import ObjectLog
 from attribution.mirror.logs import Logs
-from attribution.readings import record_of
+from attribution.readings import DECISIONS, record_of
 
 __all__ = ["Erasure", "erase"]
 
@@ -83,6 +83,10 @@ def erase(mirror: Path, id: str, personal: Callable[[Logs, str], Sequence[str]],
         for history, column in _histories(logs, name):
             history.erase(stored, column=column)
             history.sweep()
+    if name == "Opportunity":
+        decisions = logs.of(DECISIONS)
+        decisions.erase(stored, fields=None if remove else ("Reason",), column="OpportunityId")
+        decisions.sweep()
     versions = logs.of(name).erase(stored, fields=None if remove else fields)
     logs.of(name).sweep()
     return Erasure(name, stored, remove, fields, versions)

@@ -290,7 +290,7 @@ class ObjectLog:
         fields
             Fields to empty; default: the versions are removed altogether.
         column
-            Field that names the record: in a field history it is not ``Id``.
+            Field that names the record: in a field history, or a decision, it is not ``Id``.
 
         Returns
         -------
@@ -303,18 +303,20 @@ class ObjectLog:
         StoreError
             If somebody else has committed since this handle was opened. Nothing is written.
         """
+        if self._table is None:
+            return 0
         mine = pl.col(column) == id
         if fields is not None:
             mine &= pl.any_horizontal(False, pl.col(list(fields)).is_not_null())
         n_versions = int(self.versions().filter(mine).select(pl.len()).collect().item())
-        if self._table is None or not n_versions:
+        if not n_versions:
             return 0
         properties = self._properties([self._maintenance()], self.coverage)
         with self._writing():
             if fields is None:
                 maintenance.remove(self._table, column, id, properties)
             else:
-                maintenance.empty(self._table, id, fields, properties)
+                maintenance.empty(self._table, column, id, fields, properties)
         return n_versions
 
     def sweep(self) -> None:

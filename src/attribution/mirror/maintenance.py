@@ -47,9 +47,13 @@ def sweep(table: DeltaTable, folder: Path, *, unused_seconds: float = 0.0) -> No
             file.unlink()
 
 
-def empty(table: DeltaTable, id: str, fields: Sequence[str], properties: CommitProperties) -> None:
+def empty(
+    table: DeltaTable, column: str, id: str, fields: Sequence[str], properties: CommitProperties
+) -> None:
     """Rewrite the files that hold a record, with these fields of all its versions empty."""
-    table.update(predicate=_is("Id", id), updates=dict.fromkeys(fields, "NULL"), commit_properties=properties)
+    table.update(
+        predicate=_is(column, id), updates=dict.fromkeys(fields, "NULL"), commit_properties=properties
+    )
 
 
 def remove(table: DeltaTable, column: str, id: str, properties: CommitProperties) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from attribution.mapping import Mapping, split_path
-from attribution.readings import OVERLAPS, readings
+from attribution.readings import DECISIONS, OVERLAPS, readings
 from attribution.sync.source import FieldDescription, ObjectDescription
 
 __all__ = ["personal_fields"]
@@ -14,6 +14,11 @@ __all__ = ["personal_fields"]
 _PERSONS: Final = frozenset({"Contact", "Lead", "User", "Individual", "CampaignMember"})
 """Objects whose records are persons: all that a mapping adds to them is personal."""
 _SYSTEM: Final = frozenset({"Id", "CreatedById", "CreatedDate", "SystemModstamp", "IsDeleted", "Field"})
+_LINKS: Final = {
+    OVERLAPS: frozenset({"Partner", "Account"}),
+    DECISIONS: frozenset({"OpportunityId", "PartnerId", "Claim", "DecidedBy"}),
+}
+"""Ids in the tables that no describe call tells of."""
 _NO_WORDS: Final = frozenset(
     {"boolean", "date", "datetime", "time", "int", "long", "double", "currency", "percent"}
 )
@@ -47,8 +52,7 @@ def personal_fields(
     by_default = readings(Mapping()).get(description.name)
     kept = {*_SYSTEM, *_spoken(mapping, description.name, target)}
     kept |= {name for name in (by_default.fields if by_default else ()) if name != "Name"}
-    if description.name == OVERLAPS:
-        kept |= {"Partner", "Account"}
+    kept |= _LINKS.get(description.name, frozenset())
     others = (field for name, field in description.fields.items() if name not in kept)
     return tuple(sorted(field.name for field in others if _is_personal(description.name, field)))
 

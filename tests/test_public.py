@@ -17,6 +17,7 @@ EXPECTED = [
     *(
         "AttributionError",
         "AttributionModel",
+        "Bootstrap",
         "Credit",
         "CrmError",
         "DataError",

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from attribution.measures.overlay import Overlay
     from attribution.measures.overlays import velocity
     from attribution.measures.removal import RemovalEffects, removal_effects
+    from attribution.measures.resampling import Bootstrap
     from attribution.measures.results import Table
     from attribution.measures.sensitivity import WhatIf, what_if
     from attribution.measures.waterfall import waterfall
@@ -78,6 +79,7 @@ _HOMES = {
     "attribution.measures.effect_table": ("PartnerEffect",),
     "attribution.measures.effects": ("partner_effect",),
     "attribution.measures.lifecycle_table": ("Lifecycle",),
+    "attribution.measures.resampling": ("Bootstrap",),
     "attribution.measures.overlay": ("Overlay",),
     "attribution.measures.overlays": ("velocity",),
     "attribution.measures.explanation": ("Explanation", "explain"),
@@ -101,6 +103,7 @@ __all__ = [
     "AttributionModel",
     "Audit",
     "Claim",
+    "Bootstrap",
     "Credit",
     "CrmError",
     "DataError",

@@ -105,12 +105,26 @@ def test_beyond_twenty_partners_values_are_sampled_with_an_error_that_holds():
     # the sampler itself, on a game whose values are known
     deals = path(*texts)
     touchpoints = deals.snapshot.touchpoints
-    won = deals.snapshot.deals.outcome == 1
-    mean, error = shapley._sampled(
-        touchpoints.partner.astype(np.int64), touchpoints.offsets[:-1], won, 9, Shapley("rate", 2000)
-    )
+    won, closed = (deals.snapshot.deals.outcome == 1).astype(float), np.ones(len(deals))
+    starts, model = touchpoints.offsets[:-1], Shapley("rate", 2000)
+    mean, error = shapley._sampled(touchpoints.partner.astype(np.int64), starts, won, closed, 9, model)
     for code, party in enumerate(deals.partners):
         assert abs(mean[code] - exact[party.name]) < 5 * error[code] < 0.1
+
+
+def test_deals_of_the_same_partners_are_looked_at_once():
+    texts = [f"p{at}@0 p{at + 70}@1 p{at}@2 {'won' if at % 2 else 'lost'}@9" for at in range(30)]
+    sets = shapley.coalitions(path(*texts, *texts, "p71@0 p1@1 lost@9"))
+    assert (len(sets.starts), len(sets.coalition), len(sets.codes)) == (30, 61, 60)
+    # ids of deals are sorted as text, and sets are in the order of their deals
+    paths = sorted(range(61), key=lambda at: f"D{at + 1}")
+    first: dict[int, int] = {}
+    wanted = [first.setdefault(at % 30 if at < 60 else 1, len(first)) for at in paths]
+    assert sets.coalition.tolist() == wanted
+    once, twice = (
+        shapley_values(path(*texts * times), Shapley(game="rate", samples=10)).rows for times in (1, 2)
+    )
+    assert [row["shapley_value"] for row in once] == [row["shapley_value"] for row in twice]
 
 
 @pytest.mark.parametrize("wrong", [{"game": "sum"}, {"samples": 3}, {"samples": 2}])

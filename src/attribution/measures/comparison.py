@@ -10,6 +10,7 @@ from attribution import money
 from attribution.deals import Deals
 from attribution.errors import UsageError
 from attribution.measures.credit import UNATTRIBUTED, attribute
+from attribution.measures.resampling import Bootstrap
 from attribution.measures.results import Row, Table, heading
 from attribution.models.base import AttributionModel, model_name
 
@@ -26,6 +27,7 @@ def compare(
     of: str = "won",
     eligible: str = "any",
     pool: str = "partners",
+    intervals: Bootstrap | None = None,
 ) -> Table:
     """Credit of the same deals under several models, with the band in which each partner's amount lies.
 
@@ -35,6 +37,9 @@ def compare(
     ----------
     deals, of, eligible, pool
         As for :func:`attribution.attribute`.
+    intervals
+        Such as ``at.Bootstrap()``: limits ``<model>_low_amount`` and ``<model>_high_amount`` beside the
+        amounts of each model, over the same draws for all.
     models
         One or more models, each once.
     by
@@ -63,6 +68,8 @@ def compare(
             f"cannot compare {', '.join(names) or 'no models'}", hint="pass one or more models, each once"
         )
     columns = (by,) if isinstance(by, str) else tuple(by)
+    each_has = ("amount",) if intervals is None else ("amount", "low_amount", "high_amount")
+    figures = [f"{name}_{each}" for name in names for each in each_has]
     zero = money.major(0, deals.currency)
     rows: dict[tuple[Any, ...], Row] = {}
     remainder: Row = dict.fromkeys(columns, UNATTRIBUTED)
@@ -70,12 +77,13 @@ def compare(
     labels: tuple[str, ...] = ()
     foot: dict[str, Any] = {}
     for name, model in zip(names, models, strict=True):
-        table = attribute(deals, model, of=of, eligible=eligible, pool=pool).by(*columns)
+        credit = attribute(deals, model, of=of, eligible=eligible, pool=pool, intervals=intervals)
+        table = credit.by(*columns)
         labels, foot = table.labels, table.foot
         for row in table.rows:
             key = tuple(row[label] for label in labels)
-            blank = dict(zip(labels, key, strict=True)) | {f"{each}_amount": zero for each in names}
-            rows.setdefault(key, blank)[f"{name}_amount"] = row["amount"]
+            blank = dict(zip(labels, key, strict=True)) | dict.fromkeys(figures, zero)
+            rows.setdefault(key, blank).update((f"{name}_{each}", row[each]) for each in each_has)
         remainder[f"{name}_amount"] = unattributed[f"{name}_unattributed"] = foot["unattributed"]
     for row in (*rows.values(), remainder):
         amounts = [row[f"{name}_amount"] for name in names]
@@ -88,7 +96,7 @@ def compare(
     return Table(
         heading(deals, of, measure="compare") | {"models": names},
         columns,
-        (*labels, *(f"{name}_amount" for name in names), *_BAND),
+        (*labels, *figures, *_BAND),
         ordered,
         {name: foot[name] for name in kept} | unattributed,
         remainder,

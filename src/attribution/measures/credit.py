@@ -22,8 +22,9 @@ from attribution.measures.claims import Claims, claims
 from attribution.measures.evidence import counting
 from attribution.measures.measure import Cells, Measure, measured
 from attribution.measures.players import playing, pooled
+from attribution.measures.resampling import Bootstrap
 from attribution.measures.results import Row, Table
-from attribution.models.base import AttributionModel, Scores, model_name
+from attribution.models.base import AttributionModel, LearningModel, Scores, model_name
 
 __all__ = ["ELIGIBLE", "Credit", "attribute"]
 
@@ -48,6 +49,7 @@ class Credit(Measure):
     """
 
     model: AttributionModel
+    intervals: Bootstrap | None = None
 
     name: ClassVar[str] = "credit"
 
@@ -113,10 +115,33 @@ class Credit(Measure):
         )
 
     def _add_up(self, cells: Cells, codes: Ints, n: int) -> dict[str, NDArray[Any]]:
-        return {
+        sums = {
             "amount": money.sum_by(codes, cells.numbers["amount"], n),
             "deals": np.bincount(codes, weights=cells.numbers["share"], minlength=n),
         }
+        return sums if self.intervals is None else sums | self._limits(self.intervals, cells, codes, n)
+
+    def _limits(self, intervals: Bootstrap, cells: Cells, codes: Ints, n: int) -> dict[str, Ints]:
+        """Limits of the amounts of groups over resampled deals, in minor units."""
+        deal = self.deals.deal_of[cells.touchpoint]
+        draws = intervals.draws(self.deals)
+        if isinstance(self.model, LearningModel):
+            players = playing(self.deals)
+            rows, offsets, touchpoint = _players_of(self.deals, players, self.measured)
+            at = np.searchsorted(touchpoint, cells.touchpoint)
+            amount, again = self._amounts(deal), intervals.draws(self.deals)
+            drawn = [
+                np.bincount(codes, _shares(scores[rows], offsets)[at] * amount * times[deal], minlength=n)
+                for scores, times in zip(self.model.resampled(players, again), draws, strict=True)
+            ]
+        else:
+            amount = cells.numbers["amount"]
+            drawn = [np.bincount(codes, amount * times[deal], minlength=n) for times in draws]
+        limits = zip(("low_amount", "high_amount"), intervals.limits(drawn), strict=True)
+        return {name: np.rint(limit).astype(np.int64) for name, limit in limits}
+
+    def _total(self, cells: Cells) -> int:
+        return money.total(cells.numbers["amount"])
 
     def _head(self) -> dict[str, Any]:
         head = Measure._head(self)
@@ -146,6 +171,7 @@ def attribute(
     of: str = "won",
     eligible: str = "any",
     pool: str = "partners",
+    intervals: Bootstrap | None = None,
 ) -> Credit:
     """Share the amount of each deal among its counting touchpoints, as a model scores them.
 
@@ -163,6 +189,9 @@ def attribute(
     pool
         Who plays: ``"partners"``, or ``"all"``, where the meetings and calls of our own people without a
         partner are touchpoints, too, of a partner ``(direct)`` without an id.
+    intervals
+        Such as ``at.Bootstrap()``: tables then have the limits ``low_amount`` and ``high_amount``, rounded to
+        the minor unit. Each table draws anew; a model that learns from data learns again from every draw.
 
     Returns
     -------
@@ -190,21 +219,26 @@ def attribute(
     everybody, players = pooled(deals, pool), playing(deals, pool)
     scores = _checked(model, players)
 
-    is_measured = np.zeros(len(deals.snapshot.deals), dtype=bool)
-    is_measured[positions] = True
-    rows = np.flatnonzero(is_measured[players.deal_of])
-    counts = np.diff(players.snapshot.touchpoints.offsets)[positions]
-    offsets = np.concatenate([[0], np.cumsum(counts)])
+    rows, offsets, touchpoint = _players_of(everybody, players, positions)
     shares = _shares(scores[rows], offsets)
     amounts = money.allocate(deals.snapshot.deals.amount[positions], shares, offsets)
 
     keep = shares > 0
-    touchpoint = np.flatnonzero(counting(everybody))[rows]
     found = claims(deals)
     if eligible == "qualified":
         keep &= _qualified(found, everybody)[touchpoint]
     cells = Cells(touchpoint[keep], {"share": shares[keep], "amount": amounts[keep]})
-    return Credit(everybody, of, positions, int(found.sourcing.contested[positions].sum()), cells, model)
+    n_contested = int(found.sourcing.contested[positions].sum())
+    return Credit(everybody, of, positions, n_contested, cells, model, intervals)
+
+
+def _players_of(everybody: Deals, players: Deals, positions: Ints) -> tuple[Ints, Ints, Ints]:
+    """The players of these deals: their rows, where each deal begins, and their touchpoints."""
+    is_measured = np.zeros(len(everybody.snapshot.deals), dtype=bool)
+    is_measured[positions] = True
+    rows = np.flatnonzero(is_measured[players.deal_of])
+    counts = np.diff(players.snapshot.touchpoints.offsets)[positions]
+    return rows, np.concatenate([[0], np.cumsum(counts)]), np.flatnonzero(counting(everybody))[rows]
 
 
 def _qualified(found: Claims, everybody: Deals) -> Bools:

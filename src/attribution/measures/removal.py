@@ -6,17 +6,21 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attribution import money
 from attribution.columns import NOBODY, OUTCOMES, Party
 from attribution.deals import Deals
 from attribution.measures.players import playing
+from attribution.measures.resampling import Bootstrap
 from attribution.measures.results import Row, Table, heading
 from attribution.models import markov
 from attribution.models.base import model_name
-from attribution.models.markov import Chain, Markov
+from attribution.models.markov import Chain, Markov, Walks
 
 __all__ = ["RemovalEffects", "removal_effects"]
+
+Floats = NDArray[np.float64]
 
 _START, _WON, _LOST = "(start)", "(won)", "(lost)"
 
@@ -37,6 +41,7 @@ def removal_effects(
     order: int = 1,
     level: Literal["partner", "program"] = "partner",
     pool: str = "partners",
+    intervals: Bootstrap | None = None,
 ) -> RemovalEffects:
     """What would be lost without each partner, and the credit that follows from it over all deals.
 
@@ -60,6 +65,9 @@ def removal_effects(
         ``"partner"`` or ``"program"``.
     pool
         ``"partners"``, or ``"all"``: direct touches are on the walks, too.
+    intervals
+        Such as ``at.Bootstrap()``: limits ``low_removal_effect``, ``high_removal_effect``, ``low_amount`` and
+        ``high_amount`` over chains that are fitted again.
 
     Returns
     -------
@@ -81,7 +89,8 @@ def removal_effects(
     """
     model = Markov(order=order, level=level)
     players = playing(deals, pool)
-    chain = markov.fit(players, order, level)
+    walks = markov.walks(players, order, level)
+    chain = markov.count(walks)
     removal = markov.removal_effects(chain)
     parties = [Party("", NOBODY), *deals.programs] if level == "program" else list(players.partners)
     columns = deals.snapshot.deals
@@ -92,11 +101,11 @@ def removal_effects(
         return money.major(minor, deals.currency)
 
     value = int(chain.value.sum()) if len(chain) else 0
-    gains = np.maximum(removal.value, 0)
-    shares = gains / gains.sum() if gains.any() else gains
+    shares = _normal(removal.value)
     amounts = money.allocate(np.array([value]), shares, np.array([0, len(shares)]))
     effects = removal.conversions
-    n_credited = effects / effects.sum() * chain.won.sum() if effects.any() else effects
+    n_credited = _normal(effects) * chain.won.sum()
+    limits = {} if intervals is None else _limits(intervals, players, walks, chain)
     rows: list[Row] = []
     for at, code in enumerate(chain.codes.tolist()):
         party = parties[code]
@@ -108,6 +117,10 @@ def removal_effects(
                 "removal_effect_value": float(removal.value[at]),
                 "deals": float(n_credited[at]),
                 "amount": major(int(amounts[at])),
+                **{
+                    name: major(round(limit[at])) if name.endswith("amount") else float(limit[at])
+                    for name, limit in limits.items()
+                },
             }
         )
     rows.sort(key=lambda row: (-row["removal_effect"], row[f"{level}_id"] or ""))
@@ -124,12 +137,38 @@ def removal_effects(
     return RemovalEffects(
         head,
         (level,),
-        (level, f"{level}_id", "removal_effect", "removal_effect_value", "deals", "amount"),
+        (level, f"{level}_id", "removal_effect", "removal_effect_value", "deals", "amount", *limits),
         rows,
         foot,
         p_conversion=removal.p_conversion,
         transition_matrix=_matrix(chain, [party.name for party in parties], head),
     )
+
+
+def _normal(effects: Floats) -> Floats:
+    """Effects as fractions of their sum; those below 0 count as 0."""
+    gains = np.maximum(effects, 0)
+    return gains / gains.sum() if gains.any() else gains
+
+
+def _limits(intervals: Bootstrap, players: Deals, walks: Walks, chain: Chain) -> dict[str, Floats]:
+    """Limits of effects and amounts over chains of resampled deals, by partner of the chain."""
+    drawn: list[Floats] = []
+    for times in intervals.draws(players):
+        again = markov.count(walks, times[walks.deal])
+        removal = markov.removal_effects(again)
+        numbers = np.zeros((2, len(chain.codes)))
+        # every partner of a resample is one of the sample
+        at = np.searchsorted(chain.codes, again.codes)
+        numbers[:, at] = removal.conversions, _normal(removal.value) * again.value.sum()
+        drawn.append(numbers)
+    (low, low_amount), (high, high_amount) = intervals.limits(drawn)
+    return {
+        "low_removal_effect": low,
+        "high_removal_effect": high,
+        "low_amount": low_amount,
+        "high_amount": high_amount,
+    }
 
 
 def _matrix(chain: Chain, names: list[str], head: dict[str, Any]) -> Table:

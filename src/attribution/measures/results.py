@@ -22,7 +22,10 @@ __all__ = ["NotAdditive", "ParticipationTable", "Row", "Table", "heading", "plai
 
 Row = dict[str, Any]
 
-FRACTIONS = ("share", "removal_effect", "removal_effect_value", "probability", "p_conversion")
+FRACTIONS = (
+    *("share", "removal_effect", "removal_effect_value", "low_removal_effect", "high_removal_effect"),
+    *("probability", "p_conversion"),
+)
 """Columns that people read as percentages."""
 NUMBERS = ("deals", "shapley_value", "standard_error", "value", "low", "high")
 """Other numbers that are no amounts."""

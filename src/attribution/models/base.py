@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import Field, fields, is_dataclass
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from attribution.deals import Deals
 
-__all__ = ["AttributionModel", "Scores", "described", "model_name"]
+__all__ = ["AttributionModel", "LearningModel", "Scores", "described", "model_name"]
 
 Scores = NDArray[np.float64]
 
@@ -52,6 +53,15 @@ class AttributionModel(Protocol):
         One finite score >= 0 per touchpoint, of any scale: a touchpoint's share of its deal is its score
         divided by the sum of the deal's scores. Where all scores of a deal are 0, it is unattributed.
         """
+        ...
+
+
+@runtime_checkable
+class LearningModel(AttributionModel, Protocol):
+    """A model whose scores depend on other deals, and that can learn them again from a resample of these."""
+
+    def resampled(self, deals: Deals, draws: Iterable[NDArray[np.int64]]) -> Iterator[Scores]:
+        """Score as ``scores`` does, once per draw: how often each deal of the snapshot counts."""
         ...
 
 

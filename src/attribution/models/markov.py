@@ -7,6 +7,7 @@ Paths become a chain (:func:`fit`): its states are the last k partners, it begin
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -80,8 +81,16 @@ class Markov:
 
     def scores(self, deals: Deals) -> Scores:
         """Removal effect of each touchpoint's partner (program); 0 for one that no closed deal has."""
+        return self._scored(deals, fit(deals, self.order, self.level))
+
+    def resampled(self, deals: Deals, draws: Iterable[Ints]) -> Iterator[Scores]:
+        """Scores where each deal counts so many times, per draw."""
+        found = walks(deals, self.order, self.level)
+        for times in draws:
+            yield self._scored(deals, count(found, times[found.deal]))
+
+    def _scored(self, deals: Deals, chain: Chain) -> Scores:
         codes, n_codes = walked(deals, self.level)
-        chain = fit(deals, self.order, self.level)
         effects = np.zeros(n_codes)
         effects[chain.codes] = removal_effects(chain).conversions
         scores: Scores = effects[codes]

@@ -14,7 +14,10 @@ import polars as pl
 import pytest
 
 from attribution import Store
+from attribution.measures.comparison import compare
 from attribution.measures.credit import attribute
+from attribution.measures.removal import removal_effects
+from attribution.measures.resampling import Bootstrap
 from attribution.models import Linear, Markov, Milestone, Position, Shapley, TimeDecay, Weighted
 from attribution.testing import generate
 from attribution.testing import truth as known
@@ -108,6 +111,10 @@ def test_filters_restrict_deals_and_rows(cli, org, tmp_path):
         (["credit", "--model", "position", "--first", "2"], 2, "at most 1"),
         (["credit", "--model", "time_decay", "--half-life", "soon"], 2, "30d"),
         (["credit", "--model", "weighted", "--weight", "call"], 2, "NAME=2.5"),
+        (["compare", "--models", "linear,magic"], 2, "first_touch"),
+        (["compare", "--models", "linear,position", "--order", "2"], 2, "markov"),
+        (["removal-effects", "--seed", "2"], 2, "--intervals"),
+        (["credit", "--intervals", "2"], 2, "20 times"),
         (["credit", "--linear-by", "planet"], 2, "touchpoint or partner"),
         (["credit", "--of", "maybe"], 2, "won"),
         (["credit", "--as-of", "yesterday"], 2, "2026-06-30"),
@@ -160,6 +167,26 @@ def test_direct_touches_are_players_in_the_pool_of_all(cli, filled):
     assert document == credit.to_dict()
     assert document["rows"][0]["partner"] == "(direct)"
     assert document["rows"][0]["partner_id"] is None
+
+
+def test_models_are_compared_each_with_its_options(cli, filled):
+    deals = Store(filled).deals()
+    expected = compare(deals, [Position(first=0.3), Markov(order=2)], by=("partner", "program"), pool="all")
+    options = "--models position,markov --first 0.3 --order 2 --by partner,program --pool all"
+    assert cli.json("compare", "--store", filled, *options.split()) == expected.to_dict()
+
+
+def test_removal_effects_of_the_chain(cli, filled):
+    drawn = Bootstrap(n=20, seed=4)
+    expected = removal_effects(Store(filled).deals(), order=2, level="program", intervals=drawn)
+    options = "--order 2 --level program --intervals 20 --seed 4"
+    assert cli.json("removal-effects", "--store", filled, *options.split()) == expected.to_dict()
+
+
+def test_intervals_of_credit(cli, filled):
+    expected = attribute(Store(filled).deals(), Linear(), intervals=Bootstrap(n=20)).by("program")
+    options = "--intervals 20 --by program"
+    assert cli.json("credit", "--store", filled, *options.split()) == expected.to_dict()
 
 
 def test_parquet_needs_a_file(cli, filled):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import typer
 
-from attribution.cli import checks, crm, demo, disputes, effects, erasure, overlays, reports
+from attribution.cli import checks, comparisons, crm, demo, disputes, effects, erasure, overlays, reports
 from attribution.errors import AttributionError
 
 __all__ = ["app", "main"]
@@ -33,6 +33,8 @@ app.command()(erasure.erase)
 app.command()(reports.sourced)
 app.command()(reports.influenced)
 app.command()(reports.credit)
+app.command()(comparisons.compare)
+app.command()(comparisons.removal_effects)
 app.command()(effects.effect)
 app.command()(effects.lifecycle)
 app.command()(overlays.velocity)

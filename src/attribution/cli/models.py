@@ -11,6 +11,7 @@ import typer
 from attribution.errors import UsageError, known
 
 if TYPE_CHECKING:
+    from attribution.measures.resampling import Bootstrap
     from attribution.models import AttributionModel
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "First",
     "Game",
     "HalfLife",
+    "Intervals",
     "Last",
     "Level",
     "LinearBy",
@@ -29,7 +31,9 @@ __all__ = [
     "WeightBy",
     "Weights",
     "duration",
+    "read_intervals",
     "read_model",
+    "read_models",
 ]
 
 _PARAMETERS: dict[str, dict[str, str]] = {
@@ -61,7 +65,14 @@ Samples = Annotated[
     typer.Option(help="shapley by rate: orders of joining beyond 20 partners [1000].", show_default=False),
 ]
 Seed = Annotated[
-    int | None, typer.Option(help="shapley by rate: of the orders of joining [0].", show_default=False)
+    int | None,
+    typer.Option(
+        help="Of the draws of --intervals, and of the orders of shapley by rate [0].", show_default=False
+    ),
+]
+Intervals = Annotated[
+    int | None,
+    typer.Option(help="Limits of 95 % over so many draws of the deals, such as 200.", show_default=False),
 ]
 Pool = Annotated[str, typer.Option(help="partners, or all: (direct) plays for our own people, too.")]
 Eligible = Annotated[str, typer.Option(help="any, or qualified: only partners with a headline claim.")]
@@ -118,6 +129,41 @@ def read_model(name: str, options: dict[str, Any]) -> AttributionModel:
     model = getattr(models, "".join(word.capitalize() for word in name.split("_")))
     made: AttributionModel = model(**{_PARAMETERS[name][option]: value for option, value in given.items()})
     return made
+
+
+def read_models(names: list[str], options: dict[str, Any]) -> list[AttributionModel]:
+    """The models of these names; each takes the options that it has.
+
+    Raises
+    ------
+    UsageError
+        For a model that does not exist, or an option that none of them has.
+    """
+    for option, value in options.items():
+        if value is not None and not any(option in _PARAMETERS.get(name, ()) for name in names):
+            owners = [model for model, parameters in _PARAMETERS.items() if option in parameters]
+            raise UsageError(
+                f"none of these models has --{option.replace('_', '-')}",
+                hint=f"it belongs to the model {known(owners)}",
+            )
+    return [
+        read_model(
+            name, {option: options[option] for option in options if option in _PARAMETERS.get(name, ())}
+        )
+        for name in names
+    ]
+
+
+def read_intervals(n: int | None, options: dict[str, Any]) -> Bootstrap | None:
+    """The bootstrap of so many draws; it takes the seed out of the options unless a model may need it."""
+    from attribution.measures.resampling import Bootstrap
+
+    if n is None:
+        return None
+    seed = options["seed"] or 0
+    if options.get("game") is None:
+        options["seed"] = None
+    return Bootstrap(n=n, seed=seed)
 
 
 def duration(text: str, option: str) -> timedelta:

@@ -18,6 +18,7 @@ from attribution.cli.models import (
     First,
     Game,
     HalfLife,
+    Intervals,
     Last,
     Level,
     LinearBy,
@@ -28,6 +29,7 @@ from attribution.cli.models import (
     Seed,
     WeightBy,
     Weights,
+    read_intervals,
     read_model,
 )
 from attribution.cli.options import (
@@ -185,6 +187,7 @@ def credit(
     model: ModelName = "linear",
     eligible: Eligible = "any",
     pool: Pool = "partners",
+    intervals: Intervals = None,
     first: First = None,
     last: Last = None,
     half_life: HalfLife = None,
@@ -200,23 +203,25 @@ def credit(
     """Each deal's amount split over its touchpoints by a model: adds up, with the rest, to the cent."""
     from attribution.measures.credit import attribute
 
-    chosen = read_model(
-        model,
-        {
-            "first": first,
-            "last": last,
-            "half_life": half_life,
-            "linear_by": linear_by,
-            "order": order,
-            "level": level,
-            "game": game,
-            "samples": samples,
-            "seed": seed,
-            "weight": weight,
-            "weight_by": weight_by,
-        },
+    options = {
+        "first": first,
+        "last": last,
+        "half_life": half_life,
+        "linear_by": linear_by,
+        "order": order,
+        "level": level,
+        "game": game,
+        "samples": samples,
+        "seed": seed,
+        "weight": weight,
+        "weight_by": weight_by,
+    }
+    drawn = read_intervals(intervals, options)
+    chosen = read_model(model, options)
+    measured = attribute(
+        asked.deals, chosen, of=asked.of, eligible=eligible, pool=pool, intervals=drawn
     )
-    asked.write(asked.table(attribute(asked.deals, chosen, of=asked.of, eligible=eligible, pool=pool)))
+    asked.write(asked.table(measured))
 
 
 @report(by="")

@@ -533,17 +533,16 @@ def _delta_schema(columns: Mapping[str, pl.DataType]) -> Schema:
 
 def _differing(rows: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
     """Rows that differ from the stored version of their record, with the columns that only that one has."""
-    own = [name for name in stored.columns if name not in ("Id", "_synced_at")]
-    was = stored.select("Id", *(pl.col(name).alias(f"was {name}") for name in own), is_stored=pl.lit(True))
-    both = rows.join(was, on="Id", how="left", maintain_order="left")
-    same = [
-        pl.col(name).eq_missing(pl.col(f"was {name}") if name in own else None)
-        for name in rows.columns
-        if name != "Id"
-    ]
-    kept = [pl.col(f"was {name}").alias(name) for name in own if name not in rows.columns]
-    is_same = pl.col("is_stored").fill_null(False) & pl.all_horizontal(same)
-    return both.filter(~is_same).select(*rows.columns, *kept)
+    places = stored.select("Id", pl.row_index("place"))
+    place = rows.select("Id").join(places, on="Id", how="left", maintain_order="left")["place"]
+    # column by column, so that no third copy of the rows is made
+    is_same = place.is_not_null()
+    for name in rows.columns:
+        was = stored[name].gather(place) if name in stored.columns else pl.repeat(None, rows.height, eager=True)
+        is_same &= rows[name].eq_missing(was)
+    place = place.filter(~is_same)
+    kept = [name for name in stored.columns if name not in rows.columns and name != "_synced_at"]
+    return rows.filter(~is_same).with_columns(stored[name].gather(place) for name in kept)
 
 
 def _marked(rows: pl.DataFrame) -> pl.DataFrame:

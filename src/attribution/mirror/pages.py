@@ -12,8 +12,8 @@ import polars as pl
 
 __all__ = ["Pages"]
 
-_BATCH_ROWS: Final = 100_000
-_BATCH_BYTES: Final = 1 << 26
+_BATCH_ROWS: Final = 50_000
+_BATCH_BYTES: Final = 1 << 25
 
 
 class Pages:

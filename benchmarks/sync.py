@@ -80,6 +80,7 @@ def _serve(size: int) -> None:
                         "CloseDate": (_NOW + timedelta(days=number % 365)).date(),
                         "Type": "New Business",
                         "LeadSource": "Web" if number % 3 else None,
+                        "CreatedDate": _NOW - timedelta(seconds=number * 37),
                     }
                     for number in range(size)
                 )

@@ -538,7 +538,9 @@ def _differing(rows: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
     # column by column, so that no third copy of the rows is made
     is_same = place.is_not_null()
     for name in rows.columns:
-        was = stored[name].gather(place) if name in stored.columns else pl.repeat(None, rows.height, eager=True)
+        was = (
+            stored[name].gather(place) if name in stored.columns else pl.repeat(None, rows.height, eager=True)
+        )
         is_same &= rows[name].eq_missing(was)
     place = place.filter(~is_same)
     kept = [name for name in stored.columns if name not in rows.columns and name != "_synced_at"]

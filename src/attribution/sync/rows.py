@@ -83,7 +83,7 @@ def typed(
     """
     fields = [description.fields[name] for name in text.columns]
     text = text.select(pl.when(pl.col(name) != "").then(pl.col(name)) for name in text.columns)
-    rows = text.select(_value(field).alias(field.name) for field in fields)
+    rows = pl.DataFrame([_values(text[field.name], field.type) for field in fields])
     prefixes = {field.name: _prefix(field, description.name, objects) for field in fields}
     unreadable = pl.DataFrame(
         [
@@ -104,15 +104,47 @@ def typed(
     return TypedRows(rows.with_columns(emptied).filter(~unreadable["Id"]), rejected)
 
 
-def _value(field: FieldDescription) -> pl.Expr:
+def _values(text: pl.Series, kind: str) -> pl.Series:
     """Parse a column of text; what cannot be parsed becomes null."""
-    text = pl.col(field.name)
-    kind = _TYPES.get(field.type)
+    usual = _usual(text, kind)
+    if usual is None or usual.null_count() > text.null_count():
+        # some value is spelled as it seldom is, or not at all
+        return text.to_frame().select(_value(text.name, kind)).to_series()
+    return usual
+
+
+def _usual(text: pl.Series, kind: str) -> pl.Series | None:
+    """Parse a column as it nearly always is spelled, several times as fast; None if there is no such way."""
+    match _TYPES.get(kind):
+        case None:
+            return text
+        case pl.Boolean():
+            truth = text == "true"
+            return truth if (truth | (text == "false")).all() else None
+        case pl.Date():
+            return text.str.to_date("%Y-%m-%d", strict=False, cache=False)
+        case pl.Datetime():
+            first = text.drop_nulls().first()
+            zone = "Z" if isinstance(first, str) and first.endswith("Z") else "+0000"
+            # Salesforce stamps whole seconds, and a variable part would take six times as long
+            spelling = f"%Y-%m-%dT%H:%M:%S.000{zone}"
+            instants = text.str.to_datetime(spelling, time_unit="us", strict=False, cache=False)
+            return instants.dt.replace_time_zone("UTC")
+        case pl.Int64():
+            return text.cast(pl.Int64, strict=False)
+        case _:
+            return text.cast(DECIMAL, strict=False)
+
+
+def _value(name: str, type: str) -> pl.Expr:
+    """Parse a column in every spelling that there is."""
+    text = pl.col(name)
+    kind = _TYPES.get(type)
     if kind is None:
         return text
     if kind == pl.Boolean:
         lower = text.str.to_lowercase()
-        return pl.when(lower == "true").then(True).when(lower == "false").then(False)
+        return pl.when(lower == "true").then(True).when(lower == "false").then(False).alias(name)
     if kind == pl.Date:
         return text.str.to_date("%Y-%m-%d", strict=False)
     if kind == INSTANT:

@@ -133,7 +133,7 @@ def interrupted(org: Org, folder: Path) -> None:
         sync(org, folder)
     org.faults.clear()
     assert sorted(each.name for each in (folder / "staging" / "Account").iterdir()) == [
-        "000000.parquet",
+        "000000.csv",
         "job.json",
     ]
 
@@ -178,7 +178,7 @@ def test_pages_that_are_damaged_are_read_anew(org: Org, tmp_path: Path, damage: 
     if damage == "state":
         (folder / "job.json").write_text('{"id": "75')
     else:
-        (folder / "000000.parquet").unlink()
+        (folder / "000000.csv").unlink()
     same(org, sync(org, tmp_path / "store"), tmp_path / "fresh")
 
 
@@ -204,3 +204,46 @@ def test_a_sync_of_other_objects_leaves_the_pages_alone(org: Org, tmp_path: Path
     assert (staging / "Account" / "job.json").exists()
     Store(tmp_path / "store").sync(source)
     assert not staging.exists()
+
+
+def states(org: Org) -> list[str]:
+    """The states of all bulk jobs that the org still has."""
+    source = Salesforce(instance_url=org.url, access_token=org.token)
+    document = source._wire.get_json("/services/data/v59.0/jobs/query")
+    return sorted(each["state"] for each in document["records"])
+
+
+def test_a_job_whose_creation_was_not_answered_is_aborted_before_another_one(
+    org: Org, tmp_path: Path
+) -> None:
+    # the job is there, but its answer is cut
+    org.faults.truncated("/jobs/query$", method="POST", keep=5, times=2)
+    store = sync(org, tmp_path / "store")
+    assert states(org) == ["Aborted", "Aborted"]
+    same(org, store, tmp_path / "fresh")
+
+
+def test_a_sync_killed_while_it_creates_a_job_leaves_one_that_the_next_aborts(
+    org: Org, tmp_path: Path
+) -> None:
+    script = KILLED.replace("lambda _: None", "die")
+    org.faults.truncated("/jobs/query$", method="POST", keep=5)
+    environment = {"PATH": "", "REQUESTS_CA_BUNDLE": org.ca_bundle, "PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [str(tmp_path / "killed"), org.url, org.token, "-1", "die"]
+    ended = subprocess.run([sys.executable, "-c", script, *words], env=environment, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert states(org) == ["UploadComplete"]
+    org.advance(timedelta(minutes=1))
+    store = sync(org, tmp_path / "killed")
+    assert states(org) == ["Aborted"]
+    same(org, store, tmp_path / "fresh")
+
+
+def test_of_several_jobs_that_may_be_ours_none_is_aborted(org: Org, tmp_path: Path) -> None:
+    other = Salesforce(instance_url=org.url, access_token=org.token)
+    body = {"operation": "queryAll", "query": "SELECT Id FROM Account"}
+    other._wire.call("POST", "/services/data/v59.0/jobs/query", lambda answer: None, body=body)
+    org.faults.truncated("/jobs/query$", method="POST", keep=5)
+    store = sync(org, tmp_path / "store")
+    assert states(org) == ["UploadComplete", "UploadComplete"]
+    same(org, store, tmp_path / "fresh")

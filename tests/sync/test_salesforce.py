@@ -172,6 +172,45 @@ def test_pages_whose_cursor_is_gone_are_read_anew(org: Org, tmp_path: Path) -> N
     assert names(connect(org), tmp_path) == expected
 
 
+def test_a_read_goes_on_from_the_last_key_where_its_cursor_is_gone(org: Org, tmp_path: Path) -> None:
+    # every record has one stamp, so that a page ends amid equal ones
+    expected = load(org, 4_500)
+    org.faults.error("-4000$", 400, "INVALID_QUERY_LOCATOR", "invalid query locator")
+    before = len(org.requests)
+    assert names(connect(org), tmp_path) == expected
+    asked = [call.soql for call in org.requests[before:] if call.soql and "COUNT()" not in call.soql]
+    assert len(asked) == 2
+    assert "SystemModstamp = 2026-06-01T12:00:00Z AND Id > '" in (asked[1] or "")
+    assert len(org.requests) - before == 5
+
+
+@pytest.mark.parametrize("cursor", ["SystemModstamp", None])
+def test_a_read_that_ends_too_early_goes_on_from_the_last_key(
+    org: Org, tmp_path: Path, cursor: str | None
+) -> None:
+    expected = load(org, 3)
+    records = [
+        {"Id": row["Id"], "Name": row["Name"], "SystemModstamp": "2026-06-01T12:00:00.000+0000"}
+        for row in sorted(org.rows("Account"), key=lambda row: row["Id"])
+    ]
+    early = {"totalSize": 3, "done": True, "records": records[:2]}
+    org.faults.add("/queryAll", skip=1, status=200, body=early)
+    pages = connect(org).read(
+        "Account",
+        ("Id", "Name"),
+        WHOLE,
+        cursor=cursor,
+        staging=tmp_path / "pages",
+        progress=lambda rows, total: None,
+    )
+    assert [name for page in pages for name in page["Name"]] == expected
+    org.faults.clear()
+    # two of three, and not the first two: the last key tells nothing then
+    late = {"totalSize": 3, "done": True, "records": records[1:]}
+    org.faults.add("/queryAll", skip=1, status=200, body=late)
+    assert sorted(set(names(connect(org), tmp_path))) == expected
+
+
 @pytest.mark.parametrize(
     ("page", "message"),
     [

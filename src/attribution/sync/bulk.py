@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,6 +29,9 @@ _GONE: Final = frozenset({Kind.MISSING, Kind.LOCATOR, Kind.FATAL})
 """What an answer about a job that was begun earlier can mean if the job is no longer there."""
 
 
+_RUNNING: Final = ("UploadComplete", "InProgress")
+
+
 class JobFailed(CrmError):
     """Salesforce gave the job up; the same rows can still be read by REST."""
 
@@ -41,6 +43,30 @@ class _Job(BaseModel):
     state: str
     rows: Annotated[int | None, Field(alias="numberRecordsProcessed")] = None
     error: Annotated[str | None, Field(alias="errorMessage")] = None
+
+
+class _Listed(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    id: Annotated[str, Field(pattern=r"^[0-9A-Za-z]+$")]
+    state: str
+    object: str | None = None
+    operation: str | None = None
+    created_at: Annotated[AwareDatetime, Field(alias="createdDate")]
+
+
+class _Listing(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    records: list[_Listed]
+
+
+class _Intent(BaseModel):
+    """That a job is about to be created: kept while its id is not known."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    at: AwareDatetime
 
 
 class _Begun(BaseModel):
@@ -74,6 +100,7 @@ class Staging:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._state = folder / "job.json"
+        self._intent = folder / "intent.json"
 
     def begun(self, now: datetime | None) -> _Begun | None:
         """The job that was begun, unless Salesforce has dropped it by now or its pages are lost."""
@@ -86,23 +113,40 @@ class Staging:
 
     def files(self, begun: _Begun) -> list[Path]:
         """The pages that are here, in order."""
-        return [self._folder / f"{number:06}.parquet" for number in range(begun.pages)]
+        return [self._folder / f"{number:06}.csv" for number in range(begun.pages)]
+
+    def intended(self) -> datetime | None:
+        """When a job was about to be created whose id was never learned; None if none was."""
+        try:
+            return _Intent.model_validate_json(self._intent.read_bytes()).at
+        except (OSError, ValidationError):
+            return None
+
+    def intend(self, at: datetime) -> None:
+        """Remember that a job is about to be created."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        text = _Intent(at=at).model_dump_json()
+        self._replace(self._intent, lambda file: file.write_text(text, "utf-8"))
 
     def clear(self) -> None:
-        """Forget whatever was begun."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Forget whatever was begun; what others keep in the folder stays."""
+        for file in self._folder.glob("*.*"):
+            if file.suffix in (".csv", ".json", ".part"):
+                file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._folder.rmdir()
 
     def save(self, begun: _Begun) -> _Begun:
         """Remember how far a job has been read."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._replace(self._state, lambda file: file.write_text(begun.model_dump_json(), "utf-8"))
+        self._intent.unlink(missing_ok=True)
         return begun
 
-    def add(self, begun: _Begun, page: pl.DataFrame, locator: str) -> _Begun:
-        """Keep one more page; a process killed in between asks for that page again."""
-        file = self._folder / f"{begun.pages:06}.parquet"
-        self._replace(file, lambda each: page.write_parquet(each, compression="lz4"))
-        read = begun.rows + page.height
+    def add(self, begun: _Begun, rows: int, locator: str) -> _Begun:
+        """Keep the page that was fetched last; a process killed in between asks for that page again."""
+        self._replace(self._folder / f"{begun.pages:06}.csv", self.csv().replace)
+        read = begun.rows + rows
         return self.save(
             begun.model_copy(update={"pages": begun.pages + 1, "rows": read, "locator": locator})
         )
@@ -123,6 +167,7 @@ class Staging:
 def read_in_bulk(
     wire: Wire,
     jobs_path: str,
+    object: str,
     soql: str,
     fields: Sequence[str],
     *,
@@ -131,15 +176,16 @@ def read_in_bulk(
     poll_seconds: float,
     progress: Callable[[int, int | None], None],
 ) -> Iterator[pl.DataFrame]:
-    """Yield the pages of a query as text, in the order of ``fields``, once all of them are in ``staging``.
+    """Yield the pages of a query as text, in the order of ``fields``, and keep each in ``staging`` as well.
 
     The last of ``fields`` must never be empty: a row cut short shows by it. A job for the same query that
-    was begun there is continued where it was; one that is gone or has failed is replaced.
+    was begun there is continued where it was; one that is gone or has failed is replaced, and its pages are
+    yielded once more.
 
     Raises
     ------
     JobFailed
-        If Salesforce gives the job up.
+        If Salesforce gives the job up, which is before the first page.
     TransientCrmError
         If the pages together do not hold as many rows as the job says.
     """
@@ -147,28 +193,63 @@ def read_in_bulk(
     begun = kept.begun(wire.server_time)
     if begun is not None and begun.soql == soql:
         try:
-            begun = _finished(wire, jobs_path, begun, fields, kept, poll_seconds, progress)
+            yield from _pages(wire, jobs_path, begun, fields, kept, poll_seconds, progress)
+            return
+        except Garbled:
+            # a page that was kept is damaged
+            pass
         except CrmError as error:
             if not isinstance(error, JobFailed) and kind_of(error) not in _GONE:
                 raise
-            begun = None
-    else:
-        begun = None
-    if begun is None:
+    job = _created(wire, jobs_path, object, soql, kept, until)
+    begun = kept.save(_Begun(id=job.id, soql=soql, until=until, created_at=wire.server_time or until))
+    try:
+        yield from _pages(wire, jobs_path, begun, fields, kept, poll_seconds, progress, job)
+    except JobFailed:
         kept.clear()
-        job = wire.call("POST", jobs_path, _job_of, body={"operation": "queryAll", "query": soql})
-        now = wire.server_time or until
-        begun = kept.save(_Begun(id=job.id, soql=soql, until=until, created_at=now))
-        try:
-            begun = _finished(wire, jobs_path, begun, fields, kept, poll_seconds, progress, job)
-        except JobFailed:
-            kept.clear()
-            raise
-    for file in kept.files(begun):
-        yield pl.read_parquet(file, glob=False)
+        raise
 
 
-def _finished(
+def _created(wire: Wire, jobs_path: str, object: str, soql: str, kept: Staging, until: datetime) -> _Job:
+    """Create a job; where it is not known whether one was created already, look before doing it again."""
+    before = kept.intended()
+    kept.clear()
+    if before is not None:
+        _abort_orphan(wire, jobs_path, object, before)
+    now = wire.server_time or until
+    kept.intend(now)
+    return wire.call(
+        "POST",
+        jobs_path,
+        _job_of,
+        body={"operation": "queryAll", "query": soql},
+        before_repeating=lambda: _abort_orphan(wire, jobs_path, object, now),
+    )
+
+
+def _abort_orphan(wire: Wire, jobs_path: str, object: str, since: datetime) -> None:
+    """Abort the job that was created for an object since an instant, if it is the only one."""
+    try:
+        listed = wire.call("GET", jobs_path, _listing_of, params={"jobType": "V2Query"}).records
+        orphans = [
+            each
+            for each in listed
+            if (each.object, each.operation) == (object, "queryAll")
+            and each.state in _RUNNING
+            and each.created_at >= since.replace(microsecond=0)
+        ]
+        # of several, somebody else's might be hit; one that is left runs to its end, and is forgotten then
+        if len(orphans) == 1:
+            path = f"{jobs_path}/{orphans[0].id}"
+            wire.call("PATCH", path, lambda response: response.status_code, body={"state": "Aborted"})
+    except TransientCrmError:
+        raise
+    except CrmError:
+        # it has ended meanwhile, or this user may not list jobs: it costs the org nothing more
+        return
+
+
+def _pages(
     wire: Wire,
     jobs_path: str,
     begun: _Begun,
@@ -177,11 +258,13 @@ def _finished(
     poll_seconds: float,
     progress: Callable[[int, int | None], None],
     job: _Job | None = None,
-) -> _Begun:
-    """Fetch what is missing of a job, and check that every row is there."""
+) -> Iterator[pl.DataFrame]:
+    """The pages that are here, then those that are missing; at last, whether every row was there."""
     progress(begun.rows, begun.total)
+    for file in kept.files(begun):
+        yield parsed(file, fields)
     if begun.is_whole:
-        return begun
+        return
     path = f"{jobs_path}/{begun.id}"
     if begun.total is None or begun.pages == 0:
         job = _wait(wire, path, job or wire.call("GET", path, _job_of), poll_seconds)
@@ -190,12 +273,13 @@ def _finished(
     try:
         while begun.pages == 0 or begun.locator:
             page, locator = _page(wire, f"{path}/results", begun.locator, fields, kept.csv())
-            begun = kept.add(begun, page, locator)
+            begun = kept.add(begun, page.height, locator)
             progress(begun.rows, begun.total)
             if locator and locator in seen:
                 kept.clear()
                 raise TransientCrmError("Salesforce: the pages of a bulk job go in circles")
             seen.add(locator)
+            yield page
     finally:
         kept.csv().unlink(missing_ok=True)
     if begun.total is not None and begun.rows != begun.total:
@@ -203,11 +287,17 @@ def _finished(
         raise TransientCrmError(
             f"Salesforce: a bulk job of {begun.total} rows delivered {begun.rows}", hint="run the sync again"
         )
-    begun = kept.save(begun.model_copy(update={"is_whole": True}))
+    kept.save(begun.model_copy(update={"is_whole": True}))
     # every row is here: Salesforce drops the job itself after seven days, so a failure harms nobody
     with contextlib.suppress(AttributionError):
         wire.call("DELETE", path, lambda response: response.status_code)
-    return begun
+
+
+def _listing_of(response: requests.Response) -> _Listing:
+    try:
+        return _Listing.model_validate(read_json(response))
+    except ValidationError:
+        raise Garbled("no list of bulk jobs") from None
 
 
 def _job_of(response: requests.Response) -> _Job:
@@ -219,7 +309,7 @@ def _job_of(response: requests.Response) -> _Job:
 
 def _wait(wire: Wire, path: str, job: _Job, poll_seconds: float) -> _Job:
     pause, waited = poll_seconds, 0.0
-    while job.state in ("UploadComplete", "InProgress"):
+    while job.state in _RUNNING:
         if waited > _LONGEST_WAIT:
             raise TransientCrmError(f"Salesforce: a bulk job is still {job.state} after {waited:.0f} seconds")
         wire.sleep(pause)

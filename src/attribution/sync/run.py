@@ -485,8 +485,13 @@ class _ObjectRun:
     ) -> Pages:
         # what cannot be read must be known before anything is written, and is told in the same commit
         rows = self._staged(fields, to)
-        for page in self._pages(fields, window, where):
-            rows.add(page)
+        try:
+            for page in self._pages(fields, window, where):
+                rows.add(page)
+        except BaseException:
+            # what is still to be read begins anew; pages of a bulk job are kept apart from these
+            rows.clear()
+            raise
         return rows
 
     def _staged(self, fields: Sequence[str], to: str = "typed") -> Pages:

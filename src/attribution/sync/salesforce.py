@@ -384,8 +384,7 @@ class Salesforce(Inquiries):
         Up to 5,000 rows come by REST, more by a bulk job, unless the object cannot be read that way.
         """
         selected = _selected(fields)
-        select = f"SELECT {', '.join(selected)} FROM {object}"
-        soql = f"{select}{_condition(cursor, window, where)}"
+        soql = f"SELECT {', '.join(selected)} FROM {object}{_condition(cursor, window, where)}"
         begun = Staging(staging).begun(self._wire.server_time)
         total: int | None = None
         if begun is None or begun.soql != soql:
@@ -402,6 +401,7 @@ class Salesforce(Inquiries):
                 yield from read_in_bulk(
                     self._wire,
                     f"{self._base}/jobs/query",
+                    object,
                     soql,
                     selected,
                     until=window.until,
@@ -414,7 +414,7 @@ class Salesforce(Inquiries):
                 # both are told before the first page, so no row has been delivered yet
                 if not isinstance(error, JobFailed) and kind_of(error) is not Kind.NOT_BULK:
                     raise
-        yield from self._read_window(select, selected, window, cursor, where, progress)
+        yield from self._read_window(object, selected, window, cursor, where, progress)
 
     def read_ids(
         self, object: str, fields: Sequence[str], ids: Sequence[str], *, where: str | None = None
@@ -447,57 +447,83 @@ class Salesforce(Inquiries):
 
     def _read_window(
         self,
-        select: str,
+        object: str,
         fields: Sequence[str],
         window: Window,
         cursor: str | None,
         where: str | None,
         progress: Callable[[int, int | None], None],
-    ) -> list[pl.DataFrame]:
+    ) -> Iterator[pl.DataFrame]:
         """Read a window by REST; one that takes Salesforce too long is read in halves, and these again."""
-        order = f"{cursor}, Id" if cursor else "Id"
-        soql = f"{select}{_condition(cursor, window, where)} ORDER BY {order}"
         try:
-            return self._read_by_rest(soql, fields, progress)
+            yield from self._read_by_rest(object, fields, window, cursor, where, progress)
+            return
         except CrmError as error:
             halves = halved(window) if cursor and kind_of(error) is Kind.TIMEOUT else ()
             if not halves:
                 raise
-        pages: list[pl.DataFrame] = []
         for half in halves:
-            pages += self._read_window(select, fields, half, cursor, where, progress)
-        return pages
+            yield from self._read_window(object, fields, half, cursor, where, progress)
 
     def _read_by_rest(
-        self, soql: str, fields: Sequence[str], progress: Callable[[int, int | None], None]
-    ) -> list[pl.DataFrame]:
-        for _ in range(_REST_READS - 1):
+        self,
+        object: str,
+        fields: Sequence[str],
+        window: Window,
+        cursor: str | None,
+        where: str | None,
+        progress: Callable[[int, int | None], None],
+    ) -> Iterator[pl.DataFrame]:
+        """Every page of a window in the order of its keys; after pages are lost, from the last key on."""
+        names = list(dict.fromkeys((*fields, cursor or "Id", "Id")))
+        order = f"{cursor}, Id" if cursor else "Id"
+        after: str | None = None
+        left: int | None = None
+        failures = 0
+        while True:
+            condition = " AND ".join(f"({each})" for each in (where, after) if each) or None
+            soql = f"SELECT {', '.join(names)} FROM {object}{_condition(cursor, window, condition)}"
+            delivered = 0
             try:
-                return self._rest_pages(soql, fields, progress)
+                for total, page in self._rest_pages(f"{soql} ORDER BY {order}", names, left):
+                    # what was expected of the whole window, less what has come of it
+                    left = total - page.height if delivered == 0 else (left or 0) - page.height
+                    delivered += page.height
+                    progress(delivered, total)
+                    if page.height:
+                        after = _after(page, cursor)
+                        yield page.select(fields)
+                if left:
+                    raise TransientCrmError(
+                        f"Salesforce: a query of {delivered + left} rows delivered {delivered}"
+                    )
+                return
             except TransientCrmError as error:
                 if kind_of(error) not in (Kind.LOCATOR, None):
                     raise
-        return self._rest_pages(soql, fields, progress)
+                failures = 1 if kind_of(error) is Kind.LOCATOR and delivered else failures + 1
+                if failures >= _REST_READS:
+                    raise
+                if isinstance(error, _Inconsistent) or after is None:
+                    # rows are missing somewhere before the last key
+                    after, left = None, None
 
     def _rest_pages(
-        self, soql: str, fields: Sequence[str], progress: Callable[[int, int | None], None]
-    ) -> list[pl.DataFrame]:
-        """Every page of a query, or a :class:`TransientCrmError` if they do not add up."""
+        self, soql: str, fields: Sequence[str], expected: int | None
+    ) -> Iterator[tuple[int, pl.DataFrame]]:
+        """The pages of one query, each with the number of rows that all of them have."""
         page, frame = self._rest_page(f"{self._base}/queryAll", fields, {"q": soql})
-        frames, read, seen = [frame], frame.height, {""}
-        progress(read, page.total)
+        if expected is not None and page.total != expected:
+            raise _Inconsistent(f"Salesforce: {expected} rows were left of a query, and now {page.total} are")
+        yield page.total, frame
+        seen = {""}
         while not page.done:
             following = page.following or ""
             if following in seen:
                 raise TransientCrmError("Salesforce: the pages of a query go in circles")
             seen.add(following)
             page, frame = self._rest_page(following, fields)
-            frames.append(frame)
-            read += frame.height
-            progress(read, page.total)
-        if read != page.total:
-            raise TransientCrmError(f"Salesforce: a query of {page.total} rows delivered {read}")
-        return frames
+            yield page.total, frame
 
     def _rest_page(
         self, path: str, fields: Sequence[str], params: Mapping[str, str] | None = None
@@ -550,6 +576,22 @@ def _text(value: Any) -> str | None:
         # JSON can spell half a surrogate pair, which is no text that could be stored
         return value if value.isprintable() else value.encode("utf-8", "replace").decode("utf-8")
     raise Garbled("a value that is neither text, number nor flag")
+
+
+class _Inconsistent(TransientCrmError):
+    """What is left of a query is not what was left of it before."""
+
+
+def _after(page: pl.DataFrame, cursor: str | None) -> str | None:
+    """SOQL condition for what comes after the last record of a page; None where its key cannot be read."""
+    last = page.row(-1, named=True)
+    if cursor is None:
+        return f"Id > '{last['Id']}'"
+    try:
+        at = _literal(datetime.fromisoformat(last[cursor]))
+    except (TypeError, ValueError):
+        return None
+    return f"{cursor} > {at} OR ({cursor} = {at} AND Id > '{last['Id']}')"
 
 
 def _selected(fields: Sequence[str]) -> list[str]:

@@ -189,8 +189,8 @@ class Source(Protocol):
         ``where`` is one more condition, in SOQL, that they meet.
         ``staging`` is a folder for what is too large for memory: another process can go on with it, and
         whoever has committed the rows removes it. ``progress`` is told how many rows have been read and
-        how many are expected. Either every row is delivered or an error is raised,
-        which is before the first page.
+        how many are expected. Either every row is delivered or an error is raised, upon which the pages
+        before it are worth nothing. A record may come more than once; the last time counts.
         """
         ...
 

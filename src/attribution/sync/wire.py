@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -349,11 +350,13 @@ class Wire:
         body: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
         stream: bool = False,
+        before_repeating: Callable[[], None] | None = None,
     ) -> T:
         """Send a request until its answer is acceptable.
 
         ``accept`` turns a successful answer into a result, or raises :class:`Garbled`, upon which the
-        request is sent again like any other that failed in a way that passes.
+        request is sent again like any other that failed in a way that passes. ``before_repeating`` is for a
+        request that changes something: it is called each time before that is sent again.
         """
         doing = f"{method} {path.partition('?')[0]}"
         renewed = False
@@ -373,7 +376,7 @@ class Wire:
                     return accept(response)
 
             try:
-                return self._retried(attempt)
+                return self._retried(attempt, before_repeating)
             except Failure as failure:
                 if failure.kind is Kind.EXPIRED and self._can_renew and not renewed:
                     renewed, self._grant = True, None
@@ -399,7 +402,14 @@ class Wire:
                 raise error from failure
         return self._grant
 
-    def _retried(self, attempt: Callable[[], T]) -> T:
+    def _retried(self, attempt: Callable[[], T], before_repeating: Callable[[], None] | None = None) -> T:
+        attempts = itertools.count()
+
+        def attempt_again() -> T:
+            if next(attempts) and before_repeating is not None:
+                before_repeating()
+            return attempt()
+
         retrying = Retrying(
             retry=retry_if_exception(lambda error: isinstance(error, Failure) and error.kind in _RETRIED),
             stop=stop_after_attempt(_ATTEMPTS),
@@ -407,7 +417,7 @@ class Wire:
             sleep=self.sleep,
             reraise=True,
         )
-        result: T = retrying(_judged, attempt)
+        result: T = retrying(_judged, attempt_again)
         return result
 
     def _wait(self, state: RetryCallState) -> float:

@@ -26,6 +26,14 @@ def test_deriving_is_measured_by_stage_and_size():
     assert lines[-1].startswith("t(40) = ")
 
 
+def test_a_sync_is_measured_beside_its_peers():
+    script = BENCHMARKS / "sync.py"
+    ran = subprocess.run([sys.executable, str(script), "6000"], check=True, capture_output=True, text=True)
+    lines = ran.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["rows", *["6,000"] * 6]
+    assert "times less CPU" in lines[-1]
+
+
 def test_overlays_are_measured_beside_lifelines():
     ran = subprocess.run(
         [sys.executable, str(BENCHMARKS / "overlays.py"), "300"], check=True, capture_output=True, text=True

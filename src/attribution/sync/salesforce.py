@@ -424,8 +424,7 @@ class Salesforce(Inquiries):
         for first in range(0, len(ids), _IDS_PER_QUERY):
             listed = ", ".join(f"'{each}'" for each in ids[first : first + _IDS_PER_QUERY])
             condition = f"Id IN ({listed})" if where is None else f"Id IN ({listed}) AND ({where})"
-            soql = f"SELECT {', '.join(selected)} FROM {object} WHERE {condition}"
-            yield from self._read_by_rest(soql, selected, lambda rows, total: None)
+            yield from self._read_by_rest(object, selected, None, None, condition, lambda rows, total: None)
 
     def begun(
         self,
@@ -469,7 +468,7 @@ class Salesforce(Inquiries):
         self,
         object: str,
         fields: Sequence[str],
-        window: Window,
+        window: Window | None,
         cursor: str | None,
         where: str | None,
         progress: Callable[[int, int | None], None],
@@ -588,7 +587,7 @@ def _after(page: pl.DataFrame, cursor: str | None) -> str | None:
     if cursor is None:
         return f"Id > '{last['Id']}'"
     try:
-        at = _literal(datetime.fromisoformat(last[cursor]))
+        at = literal(datetime.fromisoformat(last[cursor]))
     except (TypeError, ValueError):
         return None
     return f"{cursor} > {at} OR ({cursor} = {at} AND Id > '{last['Id']}')"

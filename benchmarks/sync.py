@@ -99,10 +99,11 @@ def _fields() -> tuple[str, ...]:
     from attribution import Salesforce
     from attribution.mapping import Mapping
     from attribution.sync.planning import plan
+    from attribution.sync.schema import Schema
 
-    source = Salesforce.from_env()
-    planned = plan(source, Mapping(), only=["Opportunity"], calls_before=0).readable["Opportunity"]
-    return (*(name for name in planned.fields if name != "Id"), "Id")
+    source, nothing = Salesforce.from_env(), Schema(Path(os.devnull), "nobody")
+    planned = plan(source, Mapping(), only=["Opportunity"], calls_before=0, schema=nothing)
+    return (*(name for name in planned.readable["Opportunity"].fields if name != "Id"), "Id")
 
 
 def _soql() -> str:

@@ -75,8 +75,9 @@ def filled(org: Org, folder: Path, files: int = 3) -> list[str]:
     # so many small files that the next rows make a hundred, which are merged then
     log = ObjectLog(folder / "mirror", "Account")
     rows = log.newest().with_columns(Name=pl.lit("another")).drop("_synced_at").collect()
+    later = org.now + timedelta(seconds=1)
     for account in accounts[5 : 3 + files]:
-        more = rows.filter(Id=account).with_columns(_synced_at=pl.lit(org.now, INSTANT))
+        more = rows.filter(Id=account).with_columns(_synced_at=pl.lit(later, INSTANT))
         write_deltalake(str(log.path), more, mode="append")
     org.update("Account", accounts[0], Name="was edited")
     org.delete("Account", accounts[1])

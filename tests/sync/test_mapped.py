@@ -213,7 +213,7 @@ def test_a_new_field_is_read_alone_and_the_watermark_stays(org: Org, tmp_path: P
     asked = soql(org, before, "Opportunity")
     assert [each.partition(" WHERE")[0] for each in asked] == [
         "SELECT COUNT() FROM Opportunity",
-        "SELECT Industry__c, Id FROM Opportunity",
+        "SELECT Industry__c, Id, SystemModstamp FROM Opportunity",
     ]
     assert "no longer" not in str(report.warnings)
     assert (report.objects[0].read, report.objects[0].written) == (3, 1)

@@ -81,7 +81,7 @@ def test_nothing_to_find_costs_one_read_and_writes_nothing(org: Org, tmp_path: P
     assert store.log("Account").version == version
     assert [each.partition(" WHERE")[0] for each in soql(org, before)[-2:]] == [
         "SELECT COUNT() FROM Account",
-        "SELECT Id FROM Account",
+        "SELECT Id, CreatedDate FROM Account",
     ]
     assert ids(store) == set(known)
 

@@ -218,9 +218,7 @@ def credit(
     }
     drawn = read_intervals(intervals, options)
     chosen = read_model(model, options)
-    measured = attribute(
-        asked.deals, chosen, of=asked.of, eligible=eligible, pool=pool, intervals=drawn
-    )
+    measured = attribute(asked.deals, chosen, of=asked.of, eligible=eligible, pool=pool, intervals=drawn)
     asked.write(asked.table(measured))
 
 

@@ -40,3 +40,17 @@ def test_overlays_are_measured_beside_lifelines():
     )
     lines = ran.stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["deals", "300", "300", "300", "lifelines"]
+
+
+def test_models_are_measured_loaded_and_from_the_file(tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "models.py"), "--job"]
+    for job in ("fill", "ours"):
+        ran = subprocess.run(
+            [*command, job, str(tmp_path), "300"], check=True, capture_output=True, text=True
+        )
+    tasks = [line.removeprefix("| ")[:34].strip() for line in ran.stdout.splitlines()]
+    assert tasks[:3] == [
+        "shares of six rules, loaded",
+        "six rules summed, loaded",
+        "six rules summed, from Parquet",
+    ]

@@ -409,7 +409,8 @@ def kill(progress):
     if progress.object == "Account" and progress.rows:
         os.kill(os.getpid(), signal.SIGKILL)
 
-Store(sys.argv[1]).sync(Salesforce.from_env(), objects=["OpportunityStage", "Account"], progress=kill)
+objects = ["OpportunityStage", "Account"]
+Store(sys.argv[1]).sync(Salesforce.from_env(), objects=objects, progress=kill, parallel=1)
 """
 
 

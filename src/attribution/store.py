@@ -263,6 +263,8 @@ class Store:
         max_api_calls: int | None = None,
         max_quota_percent: float | None = 80.0,
         deadline: float | None = None,
+        jitter: float = 0.0,
+        parallel: int = 4,
         reconcile: bool = False,
         max_vanished_percent: float = 10.0,
     ) -> SyncReport:
@@ -292,6 +294,11 @@ class Store:
             is sent; None: all of them may be used up.
         deadline
             Seconds after which nothing more is sent or waited for; default: none.
+        jitter
+            Seconds of which a random part is waited first, so that many jobs do not begin at one instant.
+        parallel
+            How many objects are read at once. With ``max_api_calls`` or ``reconcile`` it is one: calls are
+            not spread over objects that none of them then suffices for, and owners come before what they own.
         reconcile
             Whether to compare every id of every object as well, which finds what no window and no log of
             deletions shows. What vanished without a trace becomes a tombstone only where something says
@@ -315,7 +322,11 @@ class Store:
             complete is committed, and the next sync begins with what was not. ``error.report`` is the
             :class:`~attribution.sync.run.SyncReport`, or None if no object had been begun.
         """
-        budget = Budget(max_api_calls, max_quota_percent, deadline)
+        budget = Budget(max_api_calls, max_quota_percent, deadline, jitter)
+        if parallel < 1:
+            raise UsageError(f"parallel is {parallel}", hint="read at least one object at a time")
+        if reconcile or max_api_calls is not None:
+            parallel = 1
         if not 0 <= max_vanished_percent <= 100:
             raise UsageError(
                 f"max_vanished_percent is {max_vanished_percent:g}", hint="it lies between 0 and 100"
@@ -324,7 +335,7 @@ class Store:
         with source.limited(budget):
             planned = self._planned(source, mapping or self.mapping, objects, calls_before)
             planned = replace(planned, reconciles=reconcile, max_vanished_percent=max_vanished_percent)
-            return self._sync(source, planned, mapping or self.mapping, objects, progress, log)
+            return self._sync(source, planned, mapping or self.mapping, objects, progress, log, parallel)
 
     def _planned(
         self, source: Source, mapping: Mapping, objects: Sequence[str] | None, calls_before: int
@@ -341,6 +352,7 @@ class Store:
         objects: Sequence[str] | None,
         progress: Callable[[Progress], object] | None,
         log: Callable[[abc.Mapping[str, Any]], object] | None,
+        parallel: int,
     ) -> SyncReport:
         with self._folder.lock():
             unavailable = {*self.unavailable, *planned.unavailable} - set(planned.readable)
@@ -350,7 +362,7 @@ class Store:
                 _keep_only(self._staging, planned.readable)
             self._keep_erased(planned, mapping)
             try:
-                report = run(source, planned, self._mirror, self._staging, progress, log)
+                report = run(source, planned, self._mirror, self._staging, progress, log, parallel)
             except StoppedEarly as stopped:
                 append_run(self.path, stopped.report.to_ledger())
                 raise

@@ -80,7 +80,7 @@ def test_the_rest_of_the_quota_is_left_to_others(
     org.app_usage = app
     org.quota, org.used = 1000, 760
     store = Store(tmp_path)
-    stop = stopped(store, connect(org))
+    stop = stopped(store, connect(org), parallel=1)
     assert "used 800 of its 1000 API calls" in stop.message
     assert org.used == 800
     assert stop.report.stopped
@@ -95,7 +95,18 @@ def test_the_rest_of_the_quota_is_left_to_others(
 def test_who_may_not_see_the_limits_is_stopped_all_the_same(org: Org, tmp_path: Path) -> None:
     org.faults.error("/limits", 403, "INSUFFICIENT_ACCESS", "no", times=None)
     org.quota, org.used = 1000, 760
-    assert "used 800 of" in stopped(Store(tmp_path), connect(org)).message
+    assert "used 800 of" in stopped(Store(tmp_path), connect(org), parallel=1).message
+
+
+def test_no_more_of_the_quota_is_used_where_several_objects_are_read_at_once(
+    org: Org, tmp_path: Path
+) -> None:
+    org.quota, org.used = 1000, 760
+    report = stopped(Store(tmp_path), connect(org), parallel=4).report
+    assert 790 < org.used <= 800
+    looking_first = 23  # at the limits, the organization and its objects
+    of_objects = sum(each.api_calls for each in report.objects)
+    assert report.api_calls == org.used - 760 == looking_first + of_objects
 
 
 def test_a_deadline_stops_before_a_request_and_before_a_wait(org: Org, tmp_path: Path) -> None:
@@ -114,7 +125,7 @@ def test_a_deadline_stops_before_a_request_and_before_a_wait(org: Org, tmp_path:
 
 def test_a_quota_that_is_used_up_leaves_a_report(org: Org, tmp_path: Path) -> None:
     org.faults.quota_exceeded("/Opportunity/updated", times=None)
-    stop = stopped(Store(tmp_path), connect(org))
+    stop = stopped(Store(tmp_path), connect(org), parallel=1)
     status = {each.object: each.status for each in stop.report.objects}
     assert (status["Account"], status["Opportunity"], status["Task"]) == ("ok", "stopped", "stopped")
     assert org.requests[-1].status == 403

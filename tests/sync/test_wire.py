@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import requests
 
-from attribution.sync.wire import Garbled, Grant, Kind, classify, read_json, usage_of
+from attribution.errors import StoppedEarly
+from attribution.sync.budget import Budget
+from attribution.sync.wire import Garbled, Grant, Kind, Wire, classify, read_json, usage_of
 
 
 def rest(code: str, message: str = "") -> bytes:
@@ -124,3 +128,46 @@ def test_both_forms_of_the_usage_header(value: str, usage: tuple[int, int] | Non
 
 def test_a_session_does_not_show_its_token() -> None:
     assert repr(Grant("acme.my.salesforce.com", "00Dxx!secret")) == "Grant(acme.my.salesforce.com)"
+
+
+def wire(logins: list[str], **options: Any) -> Wire:
+    def login(session: requests.Session) -> Grant:
+        logins.append("login")
+        return Grant("acme.my.salesforce.com", f"token {len(logins)}")
+
+    return Wire("acme", login, secrets=(), can_renew=True, retry_base_seconds=0, **options)
+
+
+def test_of_several_threads_whose_session_has_expired_one_signs_in_again() -> None:
+    logins: list[str] = []
+    line = wire(logins)
+    twins = [line.twin() for _ in range(4)]
+    expired = line._granted(None)
+    with ThreadPoolExecutor(4) as pool:
+        renewed = set(pool.map(lambda twin: twin._granted(expired), twins))
+    assert {grant.token for grant in renewed} == {"token 2"}
+    assert len(logins) == 2
+
+
+def test_a_start_is_put_off_by_a_part_of_the_jitter_within_the_deadline() -> None:
+    waits: list[float] = []
+    line = wire([], sleep=waits.append, uniform=lambda low, high: (low + high) / 2, clock=lambda: 0.0)
+    with line.limited(Budget(jitter_seconds=30)):
+        assert waits == [15]
+    with (
+        pytest.raises(StoppedEarly, match="deadline of 10 seconds"),
+        line.limited(Budget(jitter_seconds=30, deadline_seconds=10)),
+    ):
+        pass
+    assert waits == [15]
+
+
+def test_once_stopped_nothing_is_sent_on_any_line() -> None:
+    line = wire([])
+    twin = line.twin()
+    with line.limited(Budget()):
+        twin.stop(StoppedEarly("enough"))
+        for each in (line, twin):
+            with pytest.raises(StoppedEarly, match="enough"):
+                each.get_json("/services/data")
+        assert line.sent == twin.sent == 0

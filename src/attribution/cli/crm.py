@@ -38,6 +38,8 @@ def sync(
     deadline: Annotated[
         float | None, typer.Option(help="Stop after so many seconds.", show_default=False)
     ] = None,
+    jitter: Annotated[float, typer.Option(help="Wait a random part of so many seconds first.")] = 0.0,
+    parallel: Annotated[int, typer.Option(help="How many objects are read at once.")] = 4,
     plan: Annotated[
         bool,
         typer.Option("--plan", help="Only estimate the API calls, per object and in all; write nothing."),
@@ -85,6 +87,8 @@ def sync(
                 max_api_calls=max_api_calls,
                 max_quota_percent=max_quota_percent,
                 deadline=deadline,
+                jitter=jitter,
+                parallel=parallel,
                 reconcile=reconcile,
                 max_vanished_percent=max_vanished_percent,
             )

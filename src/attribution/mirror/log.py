@@ -332,7 +332,9 @@ class ObjectLog:
         found = self.versions().filter(pl.col("Id").is_in(latest["Id"].implode()))
         if fields is not None:
             found = found.select("Id", *fields, *_OWN)
-        return found.join(latest.lazy(), on=["Id", "_synced_at"], how="semi").collect(engine="streaming")
+        found = found.join(latest.lazy(), on=["Id", "_synced_at"], how="semi", maintain_order="left")
+        # somebody else may have written two versions of one instant
+        return found.collect(engine="streaming").unique("Id", keep="last", maintain_order=True)
 
     def _admitted(self, rows: pl.DataFrame | Pages) -> Iterator[pl.DataFrame]:
         """Rows as they may be stored: what was erased stays erased."""

@@ -31,6 +31,9 @@ class Budget:
     max_quota_percent: float | None = 80.0
     """Part of the organization's daily API calls, whoever made them, beyond which nothing more is sent."""
     deadline_seconds: float | None = None
+    """The jitter included."""
+    jitter_seconds: float = 0.0
+    """The first request waits a random part of this, so that many jobs do not begin at one instant."""
 
     def __post_init__(self) -> None:
         if self.max_api_calls is not None and self.max_api_calls < 1:
@@ -41,6 +44,8 @@ class Budget:
         seconds = self.deadline_seconds
         if seconds is not None and not (seconds > 0 and math.isfinite(seconds)):
             raise UsageError(f"the deadline is {seconds:g} seconds", hint="give more than none")
+        if not 0 <= self.jitter_seconds < math.inf:
+            raise UsageError(f"the jitter is {self.jitter_seconds:g} seconds", hint="give 0 or more")
 
 
 class Gate:
@@ -61,6 +66,11 @@ class Gate:
         self._sent_before = sent_before
         seconds = budget.deadline_seconds
         self._until = None if seconds is None else clock() + seconds
+        self._closed: StoppedEarly | None = None
+
+    def close(self, reason: StoppedEarly) -> None:
+        """Let nothing pass any more."""
+        self._closed = self._closed or reason
 
     def check(self, sent: int, usage: tuple[int, int] | None, wait: float = 0.0) -> None:
         """Pass, or say which limit is reached.
@@ -79,6 +89,8 @@ class Gate:
         StoppedEarly
             If one more request, or the wait, would exceed the budget.
         """
+        if self._closed is not None:
+            raise StoppedEarly(self._closed.message, hint=self._closed.hint)
         most, percent = self._budget.max_api_calls, self._budget.max_quota_percent
         if most is not None and sent - self._sent_before >= most:
             raise StoppedEarly(

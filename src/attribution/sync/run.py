@@ -7,9 +7,12 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Lock
 from typing import Any, Final, Literal
 
 import polars as pl
@@ -177,8 +180,15 @@ def run(
     staging: Path,
     progress: Callable[[Progress], object] | None,
     log: Callable[[Mapping[str, Any]], object] | None = None,
+    parallel: int = 1,
 ) -> SyncReport:
     """Read every planned object and commit it, the stalest first; one that fails leaves the others alone.
+
+    Parameters
+    ----------
+    parallel
+        How many objects are read at once, each on a connection of its own. ``progress`` and ``log`` are
+        called by one thread at a time.
 
     Raises
     ------
@@ -186,36 +196,22 @@ def run(
         If a budget ran out: with the report of what was done, in which the objects left are ``stopped``.
     """
     run_id, began = uuid.uuid4().hex, time.monotonic()
-    stopped: StoppedEarly | None = None
-    reports: list[ObjectReport] = []
-    rejected: list[Rejected] = []
-    warnings: list[str] = []
     # one handle per table, opened before the first read: whoever commits in between makes us stop
     logs = {name: ObjectLog(mirror, name) for name in plan.readable}
     for name, planned in plan.readable.items():
         logs[name].check_types(column_types(planned.description, planned.fields))
     # so that a job which is always stopped after some of them still comes round to each
-    for name in sorted(plan.readable, key=lambda name: logs[name].watermark or _NEVER):
-        planned = plan.readable[name]
-        if stopped is not None:
-            reports.append(ObjectReport(name, "stopped", to=logs[name].watermark, message=stopped.message))
-            continue
-        reading = _ObjectRun(source, plan, planned, logs[name], staging, progress)
-        calls, started = source.api_calls, time.monotonic()
-        try:
-            outcome = reading.run()
-            rejected += reading.rejected
-        except CrmError as error:
-            outcome = reading.so_far("failed", str(error))
-            warnings.append(f"{name} failed: {error}")
-        except StoppedEarly as error:
-            stopped = error
-            outcome = reading.so_far("stopped", error.message)
-        seconds = time.monotonic() - started
-        reports.append(replace(outcome, api_calls=source.api_calls - calls, seconds=seconds))
+    order = sorted(plan.readable, key=lambda name: logs[name].watermark or _NEVER)
+    readings = [_ObjectRun(plan, plan.readable[name], logs[name], staging, progress) for name in order]
+
+    def tell(outcome: ObjectReport) -> None:
         if log is not None:
-            log({"event": "object", "run": run_id, **reports[-1].to_log()})
-        warnings += reading.warnings
+            log({"event": "object", "run": run_id, **outcome.to_log()})
+
+    reports = _read_all(readings, source, parallel, tell)
+    stopped = next((each.stopped for each in readings if each.stopped is not None), None)
+    rejected = [rejected for each in readings for rejected in each.rejected]
+    warnings = [warning for each in readings for warning in each.warnings]
     for name, reason in plan.unavailable.items():
         reports.append(ObjectReport(name, "unavailable", message=reason))
         if ObjectLog(mirror, name).exists:
@@ -240,6 +236,48 @@ def run(
     return report
 
 
+def _read_all(
+    readings: Sequence[_ObjectRun], source: Source, parallel: int, tell: Callable[[ObjectReport], None]
+) -> list[ObjectReport]:
+    """Read every object, some at once; the reports in the order of the readings."""
+    one_at_a_time = Lock()
+    connections: SimpleQueue[Source] = SimpleQueue()
+    n_threads = min(parallel, len(readings))
+    for _ in range(n_threads):
+        connections.put(source.twin() if n_threads > 1 else source)
+
+    limits_reached: list[StoppedEarly] = []
+
+    def read(reading: _ObjectRun) -> ObjectReport:
+        if limits_reached:
+            return reading.not_begun(limits_reached[0])
+        connection = connections.get()
+        try:
+            outcome = reading.run(connection, one_at_a_time)
+        except BaseException:
+            source.stop(StoppedEarly("another object could not be committed", hint="run it again to go on"))
+            raise
+        finally:
+            connections.put(connection)
+        if reading.stopped is not None:
+            limits_reached.append(reading.stopped)
+            source.stop(reading.stopped)
+        with one_at_a_time:
+            tell(outcome)
+        return outcome
+
+    if n_threads < 2:
+        return [read(reading) for reading in readings]
+    with ThreadPoolExecutor(n_threads, "read") as pool:
+        begun = [pool.submit(read, reading) for reading in readings]
+        try:
+            return [each.result() for each in begun]
+        except BaseException as error:
+            pool.shutdown(wait=False, cancel_futures=True)
+            source.stop(StoppedEarly(f"the sync was broken off: {type(error).__name__}"))
+            raise
+
+
 def _grouped(warnings: Sequence[str]) -> tuple[str, ...]:
     """Say once what is to be said of several objects.
 
@@ -258,16 +296,17 @@ def _grouped(warnings: Sequence[str]) -> tuple[str, ...]:
 class _ObjectRun:
     """The sync of one object: choose the window, read it whole, commit it with its watermarks."""
 
+    source: Source
+    one_at_a_time: Lock
+
     def __init__(
         self,
-        source: Source,
         plan: Plan,
         planned: Planned,
         log: ObjectLog,
         staging: Path,
         progress: Callable[[Progress], object] | None,
     ) -> None:
-        self.source = source
         self.plan = plan
         self.description = planned.description
         self.planned = planned
@@ -281,8 +320,40 @@ class _ObjectRun:
         self.purged_until: datetime | None = None
         """Up to which instant purges are known once every id is compared; None if their log has no gap."""
         self.reconciled: Reconciliation | None = None
+        self.stopped: StoppedEarly | None = None
+        """Why it was not read to its end, if a limit was reached."""
 
-    def run(self) -> ObjectReport:
+    def run(self, source: Source, one_at_a_time: Lock) -> ObjectReport:
+        """Read the object, and say what became of it.
+
+        Parameters
+        ----------
+        source
+            A connection that no other thread uses meanwhile.
+        one_at_a_time
+            For what must not happen in two threads at once: telling, and writing, which takes memory and
+            uses every processor by itself.
+        """
+        self.source, self.one_at_a_time = source, one_at_a_time
+        calls, started = source.api_calls, time.monotonic()
+        try:
+            outcome = self._run_anew()
+        except CrmError as error:
+            outcome = self._so_far("failed", str(error))
+            self.warnings.insert(0, f"{self.description.name} failed: {error}")
+            self.rejected = []
+        except StoppedEarly as error:
+            self.stopped = error
+            outcome = self._so_far("stopped", error.message)
+            self.rejected = []
+        seconds = time.monotonic() - started
+        return replace(outcome, api_calls=source.api_calls - calls, seconds=seconds)
+
+    def not_begun(self, reason: StoppedEarly) -> ObjectReport:
+        """What is to be said where a limit was reached before."""
+        return self._so_far("stopped", reason.message)
+
+    def _run_anew(self) -> ObjectReport:
         """Read the object; where a field was hidden or removed since it was described, without that."""
         try:
             return self._run()
@@ -292,7 +363,7 @@ class _ObjectRun:
             self.log.check_types(column_types(self.description, self.fields))
             return self._run()
 
-    def so_far(self, status: Status, message: str) -> ObjectReport:
+    def _so_far(self, status: Status, message: str) -> ObjectReport:
         """What was done of an object that is not read to its end; all of it is committed."""
         return ObjectReport(
             self.description.name,
@@ -377,14 +448,15 @@ class _ObjectRun:
         else:
             # what was gone before the first read was never seen
             deletions, deletes_watermark = None, window.until if self.description.is_replicateable else None
-        appended = self.log.append(
-            rows,
-            synced_at=self.source.server_time,
-            watermark=window.until,
-            deletions=deletions,
-            deletes_watermark=deletes_watermark,
-            coverage=self._coverage(self.fields),
-        )
+        with self.one_at_a_time:
+            appended = self.log.append(
+                rows,
+                synced_at=self.source.server_time,
+                watermark=window.until,
+                deletions=deletions,
+                deletes_watermark=deletes_watermark,
+                coverage=self._coverage(self.fields),
+            )
         self._committed(appended)
 
     def _committed(self, appended: Appended) -> None:
@@ -434,7 +506,8 @@ class _ObjectRun:
         unread = self._unread(asked=True)
         self.rejected = [*kept, *self.rejected]
         coverage = None if unread == before else replace(self.log.coverage, unread=unread)
-        self._add(self.log.append(rows, synced_at=self.source.server_time, coverage=coverage))
+        with self.one_at_a_time:
+            self._add(self.log.append(rows, synced_at=self.source.server_time, coverage=coverage))
         # pages of a job that was begun may lie beside them, and are still needed
         rows.clear()
 
@@ -450,13 +523,17 @@ class _ObjectRun:
             more = f"NOT ({covered.where})" if where is None else f"({where}) AND (NOT ({covered.where}))"
             rows = self._read(fields, span, more)
             now = self.source.server_time
-            self._committed(log.append(rows, synced_at=now, coverage=self._coverage(fields)))
+            with self.one_at_a_time:
+                appended = log.append(rows, synced_at=now, coverage=self._coverage(fields))
+            self._committed(appended)
         new = [field for field in self.fields if field not in covered.fields]
         if new and not log.is_empty:
             self.warnings.append(f"{name}: {', '.join(new)} is new: read for every record")
             rows = self._read(["Id", *new], span)
             refers_to, now = self._coverage(new).refers_to, self.source.server_time
-            self._committed(log.backfill(rows, synced_at=now, refers_to=refers_to, unread=self._unread()))
+            with self.one_at_a_time:
+                appended = log.backfill(rows, synced_at=now, refers_to=refers_to, unread=self._unread())
+            self._committed(appended)
 
     def _bound(self) -> datetime:
         """Until when every change is visible now; asked before reading, of the server's clock only."""
@@ -516,7 +593,8 @@ class _ObjectRun:
 
     def _tell(self, rows: int, total: int | None) -> None:
         if self.progress is not None:
-            self.progress(Progress(self.description.name, rows, total))
+            with self.one_at_a_time:
+                self.progress(Progress(self.description.name, rows, total))
 
     def _deletions(self, rows: Pages, window: Window) -> tuple[pl.DataFrame | None, datetime | None]:
         """Records gone since the last sync, purged ones included, and until when that is known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 import math
@@ -16,7 +17,7 @@ import polars as pl
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from attribution.arrays import INSTANT
-from attribution.errors import AttributionError, CrmError, RefusedError, TransientCrmError
+from attribution.errors import AttributionError, CrmError, RefusedError, StoppedEarly, TransientCrmError
 from attribution.sync.budget import Budget
 from attribution.sync.bulk import BULK_PAGE_ROWS, JobFailed, Staging, read_in_bulk
 from attribution.sync.credentials import Connection, Environment, login_for
@@ -224,9 +225,19 @@ class Salesforce(Inquiries):
     def __repr__(self) -> str:
         return f"Salesforce({self._host!r})"
 
+    def twin(self) -> Salesforce:
+        """Another connection, for another thread: same login and limits; it counts its own calls only."""
+        twin = copy.copy(self)
+        twin._wire = self._wire.twin()
+        return twin
+
+    def stop(self, reason: StoppedEarly) -> None:
+        """Send nothing more within the present limits, on this connection or a twin of it."""
+        self._wire.stop(reason)
+
     @property
     def api_calls(self) -> int:
-        """HTTP requests sent so far, retries and logins included."""
+        """HTTP requests sent so far, retries and logins included, and those of twins."""
         return self._wire.sent
 
     @property

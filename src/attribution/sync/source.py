@@ -7,11 +7,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import polars as pl
 
-from attribution.errors import RefusedError
+from attribution.errors import RefusedError, StoppedEarly
 from attribution.sync.budget import Budget
 from attribution.sync.schema import Schema
 from attribution.sync.watermark import Window
@@ -141,6 +141,14 @@ class Source(Protocol):
     @property
     def api_calls(self) -> int:
         """HTTP requests sent so far, retries and logins included."""
+        ...
+
+    def twin(self) -> Self:
+        """Another connection, for another thread: same login and limits; it counts its own calls only."""
+        ...
+
+    def stop(self, reason: StoppedEarly) -> None:
+        """Send nothing more within the present limits, on this connection or a twin of it."""
         ...
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import random
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import Enum
+from threading import Lock
 from typing import Any, Final, TypeVar
 
 import requests
@@ -224,16 +226,62 @@ def failure_of(error: AttributionError) -> Failure | None:
     return error.__cause__ if isinstance(error.__cause__, Failure) else None
 
 
+class _Account:
+    """What the sessions of all threads share: who is signed in, what was sent, and what may be."""
+
+    def __init__(self) -> None:
+        self.gate: Gate | None = None
+        self.sent = 0
+        self.usage: tuple[int, int] | None = None
+        self._counted_in_usage = 0
+        self._under_way: set[int] = set()
+        self.grant: Grant | None = None
+        self.denied: RefusedError | None = None
+        self.tokens: tuple[str, ...] = ()
+        """Of every grant so far: none of them may be told."""
+        self.counting = Lock()
+        self.signing_in = Lock()
+
+    def check(self, *, wait: float = 0.0) -> None:
+        """Pass if the budget allows another request, or a wait."""
+        if self.gate is not None:
+            # an answer knows nothing of what was sent after its request
+            used = self.usage and (self.usage[0] + self.sent - self._counted_in_usage, self.usage[1])
+            self.gate.check(self.sent, used, wait)
+
+    @contextmanager
+    def counted(self) -> Iterator[Callable[[Mapping[str, str]], None]]:
+        """Count a request, if the budget allows it; yields what is to be told the headers of its answer."""
+        with self.counting:
+            self.check()
+            self.sent += 1
+            number = self.sent
+            self._under_way.add(number)
+
+        def learn(headers: Mapping[str, str]) -> None:
+            usage = usage_of(headers)
+            with self.counting:
+                # nor need it know of those sent before and not answered yet
+                counted = number - sum(each < number for each in self._under_way)
+                if usage is not None and counted >= self._counted_in_usage:
+                    self.usage, self._counted_in_usage = usage, counted
+
+        try:
+            yield learn
+        finally:
+            with self.counting:
+                self._under_way.discard(number)
+
+
 class _Session(requests.Session):
     """A session that waits only so long, refuses plain http, counts requests and reads every header."""
 
-    def __init__(self, ca_bundle: str | None) -> None:
+    def __init__(self, ca_bundle: str | None, account: _Account) -> None:
         super().__init__()
-        self.gate: Gate | None = None
+        self.account = account
         self.sent = 0
         self.ca_bundle = ca_bundle
         self.server_time: datetime | None = None
-        self.usage: tuple[int, int] | None = None
         del self.adapters["http://"]
         # an explicit auth keeps requests from putting a .netrc entry in the place of the token
         self.auth = _keep_headers
@@ -243,13 +291,12 @@ class _Session(requests.Session):
         if self.ca_bundle is not None:
             # set here, because requests lets REQUESTS_CA_BUNDLE override the session's own
             options["verify"] = self.ca_bundle
-        if self.gate is not None:
-            # here, so that logins, retries and redirects count like everything else
-            self.gate.check(self.sent, self.usage)
-        self.sent += 1
-        response = super().send(request, **options)
+        # here, so that logins, retries and redirects count like everything else
+        with self.account.counted() as learn:
+            self.sent += 1
+            response = super().send(request, **options)
+            learn(response.headers)
         self.server_time = _http_date(response.headers.get("Date")) or self.server_time
-        self.usage = usage_of(response.headers) or self.usage
         if not response.is_redirect:
             # judged here, so that the answers to a login are judged like all others
             with_body = not 200 <= response.status_code < 300  # a success may be a file, still to be streamed
@@ -305,14 +352,21 @@ class Wire:
         self._uniform = uniform
         self._sleep = sleep
         self._clock = clock
-        self._session = _Session(ca_bundle)
-        self._grant: Grant | None = None
-        self._denied: RefusedError | None = None
+        self._account = _Account()
+        self._session = _Session(ca_bundle, self._account)
+        self._counted: _Account | _Session = self._account
+
+    def twin(self) -> Wire:
+        """A line for another thread: the same login and limits, but it counts its own requests only."""
+        twin = copy.copy(self)
+        twin._session = twin._counted = _Session(self._session.ca_bundle, self._account)
+        twin._session.server_time = self.server_time
+        return twin
 
     @property
     def sent(self) -> int:
-        """HTTP requests sent so far."""
-        return self._session.sent
+        """HTTP requests sent so far, those of twins included."""
+        return self._counted.sent
 
     @property
     def server_time(self) -> datetime | None:
@@ -322,22 +376,28 @@ class Wire:
     @property
     def usage(self) -> tuple[int, int] | None:
         """Calls used and allowed per day, as told last."""
-        return self._session.usage
+        return self._account.usage
 
     @contextmanager
     def limited(self, budget: Budget) -> Iterator[None]:
         """Within, send and wait no more than a budget allows: what would exceed it raises StoppedEarly."""
-        before = self._session.gate
-        self._session.gate = Gate(budget, self._clock, self._session.sent)
+        account = self._account
+        before, account.gate = account.gate, Gate(budget, self._clock, account.sent)
         try:
+            if budget.jitter_seconds:
+                self.sleep(self._uniform(0.0, budget.jitter_seconds))
             yield
         finally:
-            self._session.gate = before
+            account.gate = before
+
+    def stop(self, reason: StoppedEarly) -> None:
+        """Send nothing more within these limits, on this line or a twin of it."""
+        if self._account.gate is not None:
+            self._account.gate.close(reason)
 
     def sleep(self, seconds: float) -> None:
         """Wait, unless a deadline would pass meanwhile."""
-        if self._session.gate is not None:
-            self._session.gate.check(self.sent, self.usage, wait=seconds)
+        self._account.check(wait=seconds)
         self._sleep(seconds)
 
     def call(
@@ -359,9 +419,9 @@ class Wire:
         request that changes something: it is called each time before that is sent again.
         """
         doing = f"{method} {path.partition('?')[0]}"
-        renewed = False
+        expired: Grant | None = None
         while True:
-            grant = self._granted()
+            grant = self._granted(expired)
 
             def attempt(grant: Grant = grant) -> T:
                 response = self._session.request(
@@ -378,8 +438,8 @@ class Wire:
             try:
                 return self._retried(attempt, before_repeating)
             except Failure as failure:
-                if failure.kind is Kind.EXPIRED and self._can_renew and not renewed:
-                    renewed, self._grant = True, None
+                if failure.kind is Kind.EXPIRED and self._can_renew and expired is None:
+                    expired = grant
                     continue
                 raise self._error(failure, doing) from failure
 
@@ -387,20 +447,25 @@ class Wire:
         """Get a document; numbers come as text, so that none of them loses a digit."""
         return self.call("GET", path, read_json, params=params)
 
-    def _granted(self) -> Grant:
-        if self._denied is not None:
-            # a rejected login is never repeated: that would lock the user out
-            raise self._denied
-        if self._grant is None:
-            try:
-                self._grant = self._retried(lambda: self._login(self._session))
-            except Failure as failure:
-                if failure.kind not in _RETRIED | {Kind.QUOTA}:
-                    failure.kind = Kind.REFUSED
-                error = self._error(failure, "logging in")
-                self._denied = error if isinstance(error, RefusedError) else None
-                raise error from failure
-        return self._grant
+    def _granted(self, expired: Grant | None) -> Grant:
+        """Who is signed in; in the place of one that has expired, signed in anew by whoever sees it first."""
+        account = self._account
+        with account.signing_in:
+            if account.denied is not None:
+                # a rejected login is never repeated: that would lock the user out
+                raise account.denied
+            if account.grant is None or account.grant is expired:
+                account.grant = None
+                try:
+                    account.grant = self._retried(lambda: self._login(self._session))
+                except Failure as failure:
+                    if failure.kind not in _RETRIED | {Kind.QUOTA}:
+                        failure.kind = Kind.REFUSED
+                    error = self._error(failure, "logging in")
+                    account.denied = error if isinstance(error, RefusedError) else None
+                    raise error from failure
+                account.tokens = (*account.tokens, account.grant.token)
+            return account.grant
 
     def _retried(self, attempt: Callable[[], T], before_repeating: Callable[[], None] | None = None) -> T:
         attempts = itertools.count()
@@ -429,7 +494,7 @@ class Wire:
 
     def _error(self, failure: Failure, doing: str) -> AttributionError:
         message = f"Salesforce: {failure} ({doing} at {self._host})"
-        for secret in self._secrets + ((self._grant.token,) if self._grant else ()):
+        for secret in self._secrets + self._account.tokens:
             # anything shorter is no secret, but part of many words
             message = message.replace(secret, "***") if len(secret) >= 8 else message
         kind, hint = _REACTIONS.get(failure.kind, (CrmError, None))

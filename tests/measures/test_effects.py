@@ -42,6 +42,20 @@ def test_the_naive_rung_by_hand():
     assert (alone["n_with"], alone["value"]) == (0, None)
 
 
+def test_hindsight_is_in_the_naive_rung_alone():
+    texts = ("ann@10{} won@60", "ann@20{} won@50", "ann@-400{} lost@40", "won@30", "lost@50", "won@70")
+    for by in (None, "partner"):
+        later = at.partner_effect(path(*(each.format("+recorded=80") for each in texts), as_of=100), by=by)
+        naive = row(later, "naive", "win_rate_difference")
+        assert (naive["n_with"], naive["n_without"]) == (3, 3)
+        assert naive["value"] == pytest.approx(2 / 3 - 2 / 3)
+        for rung in ("time_varying", "landmark_30"):
+            assert row(later, rung)["n_with"] == 0
+    at_once = at.partner_effect(path(*(each.format("") for each in texts), as_of=100))
+    naive = row(at_once, "naive", "win_rate_difference")
+    assert (naive["n_with"], naive["value"]) == (3, pytest.approx(0))
+
+
 def test_the_landmark_by_hand():
     # open on day 30: A and B touched, C touched on day 40, D not; E was lost before
     deals = path(

@@ -17,7 +17,7 @@ from attribution.deals import Deals
 from attribution.errors import UsageError
 from attribution.measures.effect_table import PartnerEffect, conclusion
 from attribution.measures.hazards import NEVER
-from attribution.measures.histories import OPEN_DEAL, exposures, histories_of, touched
+from attribution.measures.histories import OPEN_DEAL, exposures, happened, histories_of, touched
 from attribution.measures.results import Row, heading
 from attribution.measures.rungs import COLUMNS, rungs_of
 
@@ -46,8 +46,9 @@ def partner_effect(
     ============== ========================================================================================
     rung           what it compares; every one but the first within strata
     ============== ========================================================================================
-    `naive`        closed deals with and without any touch, as dashboards do. Misleads always: long deals
-                   gather more touches, and sellers choose whom they call into what
+    `naive`        closed deals with and without any touch that happened before their close, however early and
+                   whenever recorded, as dashboards do. Misleads always: long deals gather more touches,
+                   sellers choose whom they call into what, and log it when they know how it ended
     `stratified`   at ages of 30, 60, ... 360 days: deals still open and first touched within the last 30
                    days, beside deals still open and not touched yet; won within ``horizon_days`` of that
                    age. Overlap weights. Misleads when what no stratum holds draws partners in
@@ -127,8 +128,9 @@ def partner_effect(
     rows: list[Row] = []
     for label, touches in exposures(deals, rows_of_touches, by):
         exposed = deals_as_went.touched_at(touched(deals, touches)[kept])
-        if by is None or (exposed.touched != NEVER).any():
-            rows += [label | row for row in rungs_of(exposed, horizon_days, seed)]
+        usual = deals_as_went.touched_at(happened(deals, touches)[kept])
+        if by is None or (usual.touched != NEVER).any():
+            rows += [label | row for row in rungs_of(exposed, usual, horizon_days, seed)]
     labels = () if by is None else (by, f"{by}_id")
     outcome = deals.snapshot.deals.outcome[deals.selected]
     head = heading(deals, "all", measure="partner_effect") | {

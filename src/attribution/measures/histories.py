@@ -15,7 +15,7 @@ from attribution.measures.hazards import NEVER
 from attribution.measures.intervals import Bools, Floats, Ints
 from attribution.measures.results import Row
 
-__all__ = ["OPEN_DEAL", "Histories", "exposures", "histories_of", "touched"]
+__all__ = ["OPEN_DEAL", "Histories", "exposures", "happened", "histories_of", "touched"]
 
 OPEN_DEAL, _WON = OUTCOMES.index("open"), OUTCOMES.index("won")
 
@@ -156,8 +156,18 @@ def touched(deals: Deals, rows: Ints) -> Ints:
     recorded_at = touchpoints.recorded_at[rows if touchpoints.cold_at is None else touchpoints.cold_at[rows]]
     # a touch logged with hindsight was nobody's knowledge before: who logs it may know how the deal ended
     ages = np.maximum(touchpoints.occurred_at[rows], recorded_at) - created_at[deal]
-    window = deals.policy.influence_window_days * DAY
-    recent = ages >= -window
-    first = np.full(len(created_at), NEVER)
-    np.minimum.at(first, deal[recent], np.maximum(ages[recent], 0))
+    recent = ages >= -deals.policy.influence_window_days * DAY
+    return _first(deals, deal[recent], ages[recent])
+
+
+def happened(deals: Deals, rows: Ints) -> Ints:
+    """Per deal of the snapshot, the age at the first of these touchpoints, whenever recorded; ``NEVER``."""
+    deal = deals.deal_of[rows]
+    ages = deals.snapshot.touchpoints.occurred_at[rows] - deals.snapshot.deals.created_at[deal]
+    return _first(deals, deal, ages)
+
+
+def _first(deals: Deals, deal: Ints, ages: Ints) -> Ints:
+    first = np.full(len(deals.snapshot.deals), NEVER)
+    np.minimum.at(first, deal, np.maximum(ages, 0))
     return first

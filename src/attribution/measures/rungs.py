@@ -38,16 +38,20 @@ _COMMON = 0.05
 """Labels of a covariate that are rarer are not looked at for balance."""
 
 
-def rungs_of(histories: Histories, horizon_days: int, seed: int) -> list[Row]:
-    """All rungs of deals that were touched as these histories say: a row per rung and measure."""
+def rungs_of(histories: Histories, usual: Histories, horizon_days: int, seed: int) -> list[Row]:
+    """All rungs of deals that were touched as these histories say: a row per rung and measure.
+
+    ``usual`` are the same deals, touched as dashboards have it.
+    """
     random = np.random.default_rng(seed)
-    dealt = [histories.touched_at(_dealt(histories, random)) for _ in range(_DEALT)]
+    usual_dealt = [usual.touched_at(_dealt(usual, random)) for _ in range(_DEALT)]
+    dealt = histories.touched_at(_dealt(histories, np.random.default_rng(seed)))
     return [
-        *_naive(histories, dealt),
+        *_naive(usual, usual_dealt),
         *_stratified(histories, horizon_days * DAY),
         _time_varying(histories),
         *(row for days in _LANDMARKS for row in _landmark(histories, days, horizon_days * DAY)),
-        _placebo(dealt[0], _before_the_touch(histories)),
+        _placebo(dealt, _before_the_touch(histories)),
     ]
 
 

@@ -11,8 +11,9 @@ import pytest
 
 import attribution as at
 from attribution.errors import UsageError
-from attribution.measures.effect_table import conclusion
+from attribution.measures.effect_table import MOVES, conclusion, conclusion_of_many
 from attribution.measures.hazards import NEVER, hazard_ratio
+from attribution.measures.rungs import COLUMNS
 from attribution.testing import simulate
 from tests.notation import path
 
@@ -228,7 +229,13 @@ def test_wrong_calls_say_what_exists():
         at.partner_effect(deals, by="owner")
 
 
-def _rows(ratio: tuple[float, float, float], rate: tuple[float, float, float], note: str = "") -> list[dict]:
+def _rows(
+    ratio: tuple[float, float, float],
+    rate: tuple[float, float, float],
+    note: str = "",
+    *,
+    stages: bool = True,
+) -> list[dict]:
     rungs = [
         ("time_varying", ratio),
         ("landmark_30", ratio),
@@ -237,8 +244,12 @@ def _rows(ratio: tuple[float, float, float], rate: tuple[float, float, float], n
     ]
     rows = [(rung, "win_hazard_ratio", figures) for rung, figures in rungs]
     rows.append(("stratified", "win_rate_difference", rate))
+    before = f"; {MOVES} +0.00 moves" if stages else ""
     return [
-        {"rung": rung, "measure": measure, "value": value, "low": low, "high": high, "note": note}
+        {
+            **dict(zip(COLUMNS, (rung, measure, 0, 0, value, low, high), strict=False)),
+            "note": note + before * (rung == "placebo"),
+        }
         for rung, measure, (value, low, high) in rows
     ]
 
@@ -338,6 +349,47 @@ def test_what_may_be_said():
     fading = "× 2.0, × 1.1 later: it fades, as where partners are called into deals about to be won"
     assert "it fades" in conclusion(_rows(better, (0.1, 0.05, 0.2), fading))
     assert "associated with" in conclusion(_rows(better, (0.1, 0.05, 0.2), fading))
+
+
+def test_without_stages_more_than_an_association_is_never_spoken_of():
+    said = conclusion(_rows((1.3, 1.1, 1.5), (0.1, 0.05, 0.2), stages=False))
+    assert said.startswith("A partner's touch is associated with deals won 1.30 times as fast")
+    assert "stages would tell" in said
+    world = simulate(3000, seed=1, hazard_ratio=1.6)
+    blind = at.Deals.from_frames(world.deals, world.touchpoints, as_of=world.as_of)
+    for effect in (
+        at.partner_effect(blind, strata=STRATA),
+        at.partner_effect(world.load(), strata=[*STRATA, "stage"]),
+    ):
+        assert row(effect, "time_varying")["low"] > 1
+        assert effect.foot["conclusion"].startswith("A partner's touch is associated with")
+        assert "stages would tell" in effect.foot["conclusion"]
+    assert at.partner_effect(world.load(), strata=STRATA).foot["conclusion"].startswith("The rungs agree:")
+
+
+def test_of_many_partners_it_is_said_how_many_lie_apart_and_how_many_would_by_chance():
+    def named(name: str, rows: list[dict]) -> list[dict]:
+        return [{"partner": name, "partner_id": f"id of {name}", **each} for each in rows]
+
+    rate = (0.1, 0.05, 0.2)
+    rows = [
+        *named("ann", _rows((1.3, 1.1, 1.5), rate)),
+        *named("bob", _rows((0.5, 0.4, 0.6), rate)),
+        *named("cyd", _rows((1.0, 0.9, 1.1), rate)),
+        *named("dan", _rows((1.3, 1.1, 1.5), rate, "insufficient; few")),
+    ]
+    said = conclusion_of_many(rows, "partner")
+    assert "associated with" in said
+    assert "sellers choose" in said
+    assert "2 of 3 with enough wins, where chance alone would put 0.2" in said
+    assert said.endswith("The rungs, and what stages tell, agree on 1: ann.")
+    assert conclusion_of_many(rows[5:], "partner").endswith("agree on none.")
+    assert "Claim nothing" in conclusion_of_many(rows[15:], "partner")
+    effect = at.partner_effect(simulate(500, seed=5).load(), by="partner", strata=STRATA)
+    assert effect.foot["conclusion"] == conclusion_of_many(effect.rows, "partner")
+    assert "sellers choose" in " ".join(str(effect).split())
+    subtitle = " ".join(effect.plot().to_dict()["title"]["subtitle"])
+    assert effect.foot["conclusion"] in subtitle
 
 
 def test_the_page_says_in_words_what_may_be_claimed():

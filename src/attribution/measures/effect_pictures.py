@@ -50,8 +50,8 @@ def forest(effect: PartnerEffect) -> altair.LayerChart:
     hidden = len(found) - len(shown)
     subtitle = [
         f"After a {name}'s first touch (of so many deals), times as fast as deals of equal age without it.",
-        "Grey: too few wins to say anything. By chance alone one in twenty would lie apart from 1."
-        + (f" {hidden} more are not shown." if hidden else ""),
+        "Grey: too few wins to say anything." + (f" {hidden} more are not shown." if hidden else ""),
+        *_lines(effect.foot["conclusion"], 100),
     ]
     chart = _panel(
         shown,

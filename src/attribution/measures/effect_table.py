@@ -13,7 +13,16 @@ from attribution.measures.results import Row, Table
 if TYPE_CHECKING:
     import altair
 
-__all__ = ["FADES", "MOVING", "NOTHING", "PartnerEffect", "conclusion", "figure"]
+__all__ = [
+    "FADES",
+    "MOVES",
+    "MOVING",
+    "NOTHING",
+    "PartnerEffect",
+    "conclusion",
+    "conclusion_of_many",
+    "figure",
+]
 
 NOTHING = {"win_hazard_ratio": 1.0, "win_rate_difference": 0.0, "days_to_close_difference": 0.0}
 """By measure, the value that says: no difference."""
@@ -26,8 +35,14 @@ _HONEST = (
 """The figures that must agree before more than an association is spoken of."""
 FADES = "it fades, as where partners are called into deals about to be won"
 """What the note of the time-varying rung says if its ratio is larger soon after a touch than later."""
+MOVES = "before their touch deals had made"
+"""How the note of the placebo begins to tell of what deals did before their first touch, if that is known."""
 MOVING = "partners came to deals that were already moving"
 """What the note of the placebo says if deals had moved further than others before their first touch."""
+_AGREED = "The rungs agree"
+_CHANCE = 0.05
+"""Share of those who change nothing that lie apart from no difference by chance."""
+_NAMED = 5
 _WIDTH = 110
 
 
@@ -107,8 +122,9 @@ def conclusion(rows: Sequence[Row]) -> str:
     """What may be said of these rungs, in words.
 
     More than "associated with" only if the honest rungs all rest on enough deals and all exclude no
-    difference, on the same side and about as far, and if nothing fades, or shows in the placebo; and even
-    then with what none of the rungs can see.
+    difference, on the same side and about as far, if nothing fades, or shows in the placebo, and if stages
+    tell that partners were not called into deals that were moving; and even then with what none of the rungs
+    can see.
     """
     found = {(row["rung"], row["measure"]): row for row in rows}
     main = found["time_varying", "win_hazard_ratio"]
@@ -133,11 +149,38 @@ def conclusion(rows: Sequence[Row]) -> str:
     unseen = (
         "None of this sees what sellers saw: partners called into deals about to be won would look the same."
     )
-    if not doubts:
-        return f"The rungs agree: from the first touch on, deals are won {pace}. {unseen}"
+    is_blind = MOVES not in found["placebo", "win_hazard_ratio"]["note"]
+    if is_blind:
+        unseen = (
+            "Nor is it known whether sellers called partners into deals that were already moving: stages"
+            f" would tell, supplied for enough deals, and not among the strata. {unseen}"
+        )
+    if not doubts and not is_blind:
+        return f"{_AGREED}: from the first touch on, deals are won {pace}. {unseen}"
+    agreement = f"The rungs do not agree: {'; '.join(doubts)}" if doubts else _AGREED
     return (
-        f"A partner's touch is associated with deals won {pace}. The rungs do not agree:"
-        f" {'; '.join(doubts)}. Do not call it the partner's doing. {unseen}"
+        f"A partner's touch is associated with deals won {pace}. {agreement}."
+        f" Do not call it the partner's doing. {unseen}"
+    )
+
+
+def conclusion_of_many(rows: Sequence[Row], by: str) -> str:
+    """What may be said of the rungs of several partners or programs, in words."""
+    of_each: dict[str, list[Row]] = {}
+    for row in rows:
+        of_each.setdefault(row[f"{by}_id"], []).append(row)
+    main = [row for row in rows if row["rung"] == "time_varying" and not _is_insufficient(row)]
+    if not main:
+        return f"Too few deals were won after the touch of any one {by} to say anything. Claim nothing."
+    agreed = [each[0][by] for each in of_each.values() if conclusion(each).startswith(_AGREED)]
+    names = ", ".join(agreed[:_NAMED]) + (f" and {len(agreed) - _NAMED} more" if agreed[_NAMED:] else "")
+    n_apart = sum(_side(row) != 0 for row in main)
+    return (
+        f"Each figure is what a touch is associated with, not what it did: sellers choose whom they call into"
+        f" what, and partners called into deals about to be won look the same. Apart from 1:"
+        f" {n_apart:,} of {len(main):,} with enough wins, where chance alone would put"
+        f" {_CHANCE * len(main):,.1f}. The rungs, and what stages tell, agree on"
+        f" {f'{len(agreed):,}: {names}' if agreed else 'none'}."
     )
 
 

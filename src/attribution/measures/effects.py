@@ -15,7 +15,7 @@ import numpy as np
 from attribution.columns import KINDS, OUTCOMES
 from attribution.deals import Deals
 from attribution.errors import UsageError
-from attribution.measures.effect_table import PartnerEffect, conclusion
+from attribution.measures.effect_table import PartnerEffect, conclusion, conclusion_of_many
 from attribution.measures.hazards import NEVER
 from attribution.measures.histories import OPEN_DEAL, exposures, happened, histories_of, touched
 from attribution.measures.results import Row, heading
@@ -145,8 +145,7 @@ def partner_effect(
         **{f"{name}_deals": int((outcome == code).sum()) for code, name in enumerate(OUTCOMES)},
         "implausible_deals": len(deals) - len(kept),
     }
-    if by is None:
-        foot["conclusion"] = conclusion(rows)
+    foot["conclusion"] = conclusion(rows) if by is None else conclusion_of_many(rows, by)
     if not foot["open_deals"] and (deals.snapshot.deals.outcome == OPEN_DEAL).any():
         foot["warning"] = "no open deal is among these: if they were chosen by their close, all rungs mislead"
     return PartnerEffect(head, () if by is None else (by,), (*labels, *COLUMNS), rows, foot)

@@ -167,7 +167,7 @@ def happened(deals: Deals, rows: Ints) -> Ints:
     return _first(deals, deal, ages)
 
 
-def _first(deals: Deals, deal: Ints, ages: Ints) -> Ints:
+def _first(deals: Deals, deal: NDArray[np.int32], ages: Ints) -> Ints:
     first = np.full(len(deals.snapshot.deals), NEVER)
     np.minimum.at(first, deal, np.maximum(ages, 0))
     return first

@@ -8,7 +8,7 @@ from statistics import NormalDist
 import numpy as np
 
 from attribution.columns import DAY
-from attribution.measures.effect_table import FADES, MOVING, figure
+from attribution.measures.effect_table import FADES, MOVES, MOVING, figure
 from attribution.measures.estimators import CENSORED, EVENT, kaplan_meier, risk_table
 from attribution.measures.hazards import (
     NEVER,
@@ -201,9 +201,7 @@ def _before_the_touch(histories: Histories) -> str:
     value, low, high = _around(found)
     if not isfinite(value) or min(found.n_with, found.n_without) < _FEWEST_DECIDED:
         return ""
-    said = (
-        f"before their touch deals had made {value:+.2f} moves between stages more than others of their age"
-    )
+    said = f"{MOVES} {value:+.2f} moves between stages more than others of their age"
     return f"; {said} ({low:+.2f} to {high:+.2f}){': ' + MOVING if low > 0 else ''}"
 
 

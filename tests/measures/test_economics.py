@@ -93,6 +93,18 @@ def test_times_by_hand():
     assert figures(found, "tenure")[:2] == (3, 180)
 
 
+def test_the_tenure_of_who_never_took_part_is_censored():
+    deals = path("created@9 ann@10", as_of=400)
+    names = ["ann", "bob", "cyd"]
+    found = at.lifecycle(deals, partners={"partner": names, "signed_at": [day(0)] * 3})
+    only = row(found, "tenure")
+    # ann stopped 180 days after day 10; of bob and cyd nobody knows
+    assert (only["n"], only["value"]) == (3, None)
+    assert "1 of 3 ended, or stopped" in only["note"]
+    ended = {"partner": names, "signed_at": [day(0)] * 3, "ended_at": [None, day(250), None]}
+    assert figures(at.lifecycle(deals, partners=ended), "tenure")[:2] == (3, 250)
+
+
 def test_revenue_per_recruit_and_how_many_are_needed():
     deals = path(
         "created@9 ann:referral@8 won@50 100.00 USD",

@@ -55,6 +55,8 @@ def lifecycle(
     ``earning_by_horizon``       share of partners with such a win within ``horizon_days`` of signing
     ``activation``               share with a strong or weak touchpoint within ``activation_days`` of signing
     ``tenure``                   median days from signed to ended, or to ``idle_days`` without a touchpoint
+                                 after the last one; who never had one and has not ended is there still,
+                                 censored at as_of
     ``handed_over_deals``        deals that we handed over to partners; ``_open_deals``: still open
     ``revenue_per_recruit``      mean sourced and won amount within ``horizon_days`` of signing, of all
                                  partners signed that long ago; bootstrap interval

@@ -27,7 +27,9 @@ def times(scene: Scene, activation_days: int, idle_days: int) -> Iterator[Row]:
     first_win = _firsts(scene.sourced_by[rows], closed_at, n)
     last = np.where(roster.signed_at == OPEN, 0, roster.signed_at)
     np.maximum.at(last, who, acted_at)
-    ended = np.where(roster.ended_at != OPEN, roster.ended_at, last + idle_days * DAY)
+    # who never took part has not stopped taking part: nothing tells when that partner left
+    idle = np.where(np.bincount(who, minlength=n) > 0, last + idle_days * DAY, OPEN)
+    ended = np.where(roster.ended_at != OPEN, roster.ended_at, idle)
 
     curve = _curve(scene, roster.identified_at, roster.signed_at)
     yield _median(scene, "time_to_recruit", curve, "identified_at", "signed")
@@ -44,9 +46,7 @@ def times(scene: Scene, activation_days: int, idle_days: int) -> Iterator[Row]:
     curve = _curve(scene, roster.signed_at, _firsts(who, acted_at, n), roster.ended_at)
     yield _by(scene, "activation", curve, activation_days, "took part in a deal")
     curve = _curve(scene, roster.signed_at, ended)
-    yield _median(
-        scene, "tenure", curve, "signed_at", f"ended, or were {idle_days} days without a touchpoint,"
-    )
+    yield _median(scene, "tenure", curve, "signed_at", f"ended, or stopped taking part for {idle_days} days,")
 
 
 def _firsts(codes: Ints, instants: Ints, n: int) -> Ints:

@@ -231,6 +231,16 @@ def test_instants_too_far_apart_to_pack_are_ranked():
     assert table.n_at_risk.tolist() == [1, 2]
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("fate", [1, 2])
+@pytest.mark.parametrize("n", [2, 3, 7, 40, 55, 120, 1000])
+def test_a_curve_at_its_end_is_exact_and_has_no_interval(n, fate):
+    time = np.random.default_rng(n).exponential(40, n)
+    found = aalen_johansen(risk_table(time, np.full(n, fate))).at(1e6)
+    assert found.value.tolist() == [2 - fate]
+    assert np.isnan([found.low[0], found.high[0]]).all()
+
+
 # --- proportions, means, medians ---------------------------------------------------------------------------
 
 
@@ -245,6 +255,13 @@ def test_proportions_are_those_of_statsmodels(a, n, b, m):
     theirs = proportion.confint_proportions_2indep(a, n, b, m, method="newcomb")
     ours = difference(one, other)
     np.testing.assert_allclose([ours.low[0], ours.high[0]], theirs, **CLOSE)
+
+
+@pytest.mark.parametrize("n", range(1, 200))
+def test_a_proportion_and_its_interval_are_shares(n):
+    found = wilson(np.array([0, n]), np.array([n, n]))
+    assert found.low.min() >= 0
+    assert found.high.max() <= 1
 
 
 def test_a_proportion_of_nothing_is_unknown():

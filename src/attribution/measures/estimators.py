@@ -222,6 +222,8 @@ def kaplan_meier(table: RiskTable, level: float = 0.95) -> Curve:
     spread = _running(ratio(d, n * (n - d)), table.offsets)
     variance = np.where(survival > 0, survival**2 * spread, np.nan)
     low, high = _log_log(survival, variance, level)
+    unmoved = survival == 1
+    low[unmoved] = high[unmoved] = 1
     return Curve(table, survival, variance, low, high, is_survival=True)
 
 
@@ -231,7 +233,7 @@ def aalen_johansen(table: RiskTable, level: float = 0.95) -> Curve:
     F(t) = sum over t_j <= t of S(t_j -) d1_j / n_j, with S the Kaplan-Meier curve of both kinds of end, and
     d1_j events; what ties at one time shares the same n_j. Its variance is that of the delta method (Dinse &
     Larson, A note on semi-Markov models for partially censored data, Biometrika 73, 1986), the interval lies
-    on the scale of log(-log F).
+    on the scale of log(-log F), and where F is 0 or 1 there is none.
 
     Misleads when censoring tells of the outcome: if sellers leave hopeless deals open instead of closing them
     as lost, they count as if they could still be won.
@@ -243,8 +245,12 @@ def aalen_johansen(table: RiskTable, level: float = 0.95) -> Curve:
     [0.25, 0.5]
     """
     n, d1, d = _at_risk_and_ends(table)
-    before = _before(_survival(table, d), table.offsets)
-    value = _running(before * d1 / n, table.offsets)
+    survival = _survival(table, d)
+    before = _before(survival, table.offsets)
+    value = np.clip(_running(before * d1 / n, table.offsets), 0, 1)
+    # at its ends the curve is exact, or rounding would make up an interval there
+    value[_running(d1, table.offsets) < 0.5] = 0
+    value[(survival == 0) & (_running(d - d1, table.offsets) < 0.5)] = 1
     spread, drift = ratio(d, n * (n - d)), before * d1 / n**2
     own = _running(before**2 * d1 * (n - d1) / (n * n * n), table.offsets)
     of_spread, of_drift = (
@@ -288,7 +294,7 @@ def restricted_mean(curve: Curve, horizon: float, level: float = 0.95) -> Estima
     terms = own - 2 * rest * drift + rest**2 * ratio(d, n * (n - d))
     variance = np.maximum(np.bincount(group, terms, n_groups), 0)
     empty = table.n == 0
-    value = np.where(empty, np.nan, horizon - lost)
+    value = np.where(empty, np.nan, np.clip(horizon - lost, 0, horizon))
     reach = special.ndtri((1 + level) / 2) * np.sqrt(variance)
     return Estimate(
         table.n, value, np.maximum(value - reach, 0), np.minimum(value + reach, horizon), variance
@@ -325,9 +331,9 @@ def _log_log(value: Floats, variance: Floats, level: float) -> tuple[Floats, Flo
     inside = (value > 0) & (value < 1)
     logs = np.log(np.where(inside, value, 0.5))
     reach = special.ndtri((1 + level) / 2) * np.sqrt(variance) / np.where(inside, value * -logs, 1)
-    # a curve at 0 or 1 has no such interval; survival that has not moved yet is 1
-    outside = np.where((value == 1) & (variance == 0), 1, np.nan)
-    low, high = (np.where(inside, np.exp(logs * np.exp(sign * reach)), outside) for sign in (1, -1))
+    # a curve at 0 or 1 has no such interval
+    reach = np.where(inside, reach, 0)
+    low, high = (np.where(inside, np.exp(logs * np.exp(sign * reach)), np.nan) for sign in (1, -1))
     return low, high
 
 

@@ -164,7 +164,7 @@ def wilson(successes: Numbers, n: Ints, level: float = 0.95) -> Estimate:
     share = ratio(successes, n, empty=np.nan)
     middle = (share + ratio(z2, 2 * n)) / (1 + ratio(z2, n))
     reach = np.sqrt(z2 * (ratio(share * (1 - share), n) + ratio(z2, 4 * n**2))) / (1 + ratio(z2, n))
-    return Estimate(n, share, middle - reach, middle + reach)
+    return Estimate(n, share, np.clip(middle - reach, 0, 1), np.clip(middle + reach, 0, 1))
 
 
 def difference(one: Estimate, other: Estimate) -> Estimate:

@@ -85,6 +85,32 @@ def test_days_in_stage_by_hand(staged):
     assert {row["stage"] for row in overlay.rows} == {None, "(unknown)", "Qualify", "Propose", "Negotiate"}
 
 
+def test_one_open_deal_does_not_change_the_scale_of_a_difference():
+    ids = [f"{group}{number:02}" for group in "AB" for number in range(40)]
+    closed = {deal: None if deal == "B00" else day(500 + int(deal[1:])) for deal in ids}
+    deals = at.Deals.from_frames(
+        {
+            "id": ids,
+            "created_at": [day(0)] * 80,
+            "closed_at": list(closed.values()),
+            "is_won": [None if each is None else True for each in closed.values()],
+            "group": [deal[0] for deal in ids],
+        },
+        NO_TOUCHES,
+        {"deal_id": ids, "stage": ["Qualify"] * 80, "entered_at": [day(0)] * 80},
+        as_of=day(600),
+    )
+    overlay = at.velocity(deals, by="group", baseline="all", bootstrap=0)
+    for variant in ("mean", "first_mean"):
+        ended, waits = (of(overlay, "days_in_stage", variant, group=group) for group in "AB")
+        assert (ended["value"], waits["value"], waits["baseline"]) == (pytest.approx(519.5), 365, 365)
+        assert (ended["difference"], ended["difference_low"]) == (None, None)
+        assert ended["note"] == "other horizon"
+        assert (waits["difference"], waits["note"]) == (0, None)
+    # a median is the same whatever is still open
+    assert of(overlay, "days_in_stage", "median", group="A")["difference"] is not None
+
+
 def test_conversion_leaves_out_who_may_still_move_on(staged):
     overlay = at.velocity(staged, by="deal_type", baseline="all", bootstrap=0)
     found = {

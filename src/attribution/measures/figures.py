@@ -62,6 +62,8 @@ class Figure:
     """Differences are Welch's; otherwise they are put together from the intervals of both sides."""
     is_short: Bools | None = None
     """Nobody was observed as long as the horizon, and the curve is not at its end."""
+    is_restricted: Bools | None = None
+    """Where it is a mean up to the horizon alone; that does not compare with a mean of everything."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -314,14 +316,16 @@ class _InStages:
             return Figure(metric, variant, unit, estimate, there, by_stage=True, **more)
 
         return [
-            figure("days_in_stage", "mean", "days", total[0], is_short=total[2]),
+            figure("days_in_stage", "mean", "days", total[0], is_short=total[2], is_restricted=total[3]),
             figure("days_in_stage", "median", "days", total[1]),
-            figure("days_in_stage", "first_mean", "days", first[0], is_short=first[2]),
+            figure(
+                "days_in_stage", "first_mean", "days", first[0], is_short=first[2], is_restricted=first[3]
+            ),
             figure("stage_conversion", "rate", "share of settled deals", wilson(advanced, n_settled)),
         ]
 
-    def _days(self, time: Ints, lasts: Bools, horizon_days: float) -> tuple[Estimate, Estimate, Bools]:
-        """Mean and median of these stays, and where the mean goes beyond what was observed.
+    def _days(self, time: Ints, lasts: Bools, horizon_days: float) -> tuple[Estimate, Estimate, Bools, Bools]:
+        """Mean and median of these stays, where the mean was not seen to its end, and where it is restricted.
 
         Where every stay has ended the mean is the plain one, else the area under the survival curve.
         """
@@ -334,7 +338,7 @@ class _InStages:
         sides = zip(_arrays(plain), _arrays(area), strict=True)
         picked = [np.where(is_plain, one, np.where(unknown, np.nan, other)) for one, other in sides]
         short = ~is_plain & _is_short(curve, horizon_days * DAY)
-        return Estimate(plain.n, *picked), _scaled(curve.median(), 1 / DAY), short
+        return Estimate(plain.n, *picked), _scaled(curve.median(), 1 / DAY), short, ~is_plain
 
 
 def _is_short(curve: Curve, horizon: float) -> Bools:

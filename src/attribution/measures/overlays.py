@@ -24,7 +24,7 @@ _COLUMNS = (
     *("metric", "variant", "stage", "n", "value", "low", "high", "unit"),
     *("baseline_n", "baseline", "difference", "difference_low", "difference_high", "note"),
 )
-_NOTES = (None, "short follow-up", "insufficient baseline", "insufficient")
+_NOTES = (None, "short follow-up", "other horizon", "insufficient baseline", "insufficient")
 _MIN_WON, _MIN_DECIDED = 10, 30
 
 
@@ -207,6 +207,9 @@ def _block(
         welch if figure.is_mean and one.variance is not None and two.variance is not None else difference
     )
     apart = compare(one, two)
+    mixed = (base >= 0) & (_marked(figure, shown) != _marked(beside, np.maximum(base, 0)))
+    for each in (apart.value, apart.low, apart.high):
+        each[mixed] = np.nan
     basis = "stage" if figure.by_stage else "cohort" if figure.of_cohort else "period"
     won, decided = own.behind[basis]
     few = (won[shown] < _MIN_WON) | (decided[shown] < _MIN_DECIDED)
@@ -232,8 +235,17 @@ def _block(
         "difference": _listed(apart.value),
         "difference_low": _listed(apart.low),
         "difference_high": _listed(apart.high),
-        "note": [_NOTES[code] for code in np.select([few, thin, short], [3, 2, 1], default=0).tolist()],
+        "note": [
+            _NOTES[code] for code in np.select([few, thin, mixed, short], [4, 3, 2, 1], default=0).tolist()
+        ],
     }
+
+
+def _marked(figure: Figure | None, at: Ints) -> Bools:
+    """Whether the figure is restricted to the horizon at these places."""
+    if figure is None or figure.is_restricted is None or not len(figure.is_restricted):
+        return np.zeros(len(at), dtype=bool)
+    return figure.is_restricted[at]
 
 
 def _stage_codes(own: Figures, other: Figures, codes: dict[str, int]) -> Ints:

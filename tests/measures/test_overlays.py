@@ -532,3 +532,28 @@ def test_pictures_are_drawn(staged, many, kind, tmp_path):
     assert (tmp_path / "picture.png").stat().st_size > 5_000
     with pytest.raises(UsageError, match="no picture"):
         overlay.plot("pie")
+
+
+def test_a_picture_carries_its_curves_to_the_end_and_tells_what_it_leaves_out():
+    ids = [f"{number:03}" for number in range(120)]
+    is_won = [True if number % 2 == 0 else None for number in range(120)]
+    deals = at.Deals.from_frames(
+        {
+            "id": ids,
+            "created_at": [day(0)] * 120,
+            "closed_at": [day(5 + number) if won else None for number, won in enumerate(is_won)],
+            "is_won": is_won,
+            "group": [f"g{number % 5}" for number in range(120)],
+        },
+        NO_TOUCHES,
+        as_of=day(600),
+    )
+    overlay = at.velocity(deals, by="group", baseline="all", bootstrap=0)
+    drawn = overlay.plot(slices=4).to_dict()
+    assert "4 of 5 slices shown" in json.dumps(drawn)
+    assert "slices shown" not in json.dumps(overlay.plot(slices=5).to_dict())
+    (points,) = (values for values in drawn["datasets"].values() if "incidence" in values[0])
+    for name in {point["slice"] for point in points}:
+        mine = [point for point in points if point["slice"] == name]
+        assert mine[-1]["days"] == 365
+        assert mine[-1]["incidence"] == mine[-2]["incidence"] > 0

@@ -35,7 +35,7 @@ def picture(overlay: Overlay, kind: str, n_slices: int) -> altair.TopLevelMixin:
         raise UsageError("altair is not installed", hint="pip install 'partner-attribution[viz]'") from None
     if kind not in KINDS:
         raise UsageError(f"there is no picture {kind!r}", hint=f"kind is one of: {known(KINDS)}")
-    shown = overlay.slices[:n_slices]
+    shown = overlay.slices[: max(0, n_slices)]
     return _incidence(overlay, shown) if kind == "incidence" else _days_in_stage(overlay, shown)
 
 
@@ -48,22 +48,30 @@ def _incidence(overlay: Overlay, shown: Sequence[Row]) -> altair.TopLevelMixin:
     import altair
 
     curves: dict[str, list[Row]] = {}
-    if overlay.baseline_followed is not None:
-        curves[f"{overlay.head['baseline']} (baseline)"] = overlay.baseline_followed.days(0)
-    for row, at in zip(shown, overlay.order, strict=False):
-        if overlay.followed is not None:
-            curves[name_of(row, overlay.by)] = overlay.followed.days(at)
+    is_over: dict[str, bool] = {}
+    sides = [(f"{overlay.head['baseline']} (baseline)", overlay.baseline_followed, 0)]
+    sides += [
+        (name_of(row, overlay.by), overlay.followed, at)
+        for row, at in zip(shown, overlay.order, strict=False)
+    ]
+    for name, followed, at in sides:
+        if followed is not None:
+            curves[name] = followed.days(at)
+            is_over[name] = bool(followed.curve.table.left[at] == 0)
     longest = max((rows[-1]["days"] for rows in curves.values() if rows), default=1)
     end = max(1, min(overlay.head["horizon_days"], longest))
     ticks = [round(end * at / _TICKS) for at in range(_TICKS + 1)]
     points: list[Row] = []
     at_risk: list[Row] = []
     for name, rows in curves.items():
+        within = [row for row in rows if row["days"] <= end]
+        if rows and (rows[-1]["days"] > end or is_over[name]):
+            # the last step goes on for as long as the slice was observed
+            within.append(within[-1] | {"days": end})
         points += [
             {"slice": name, "low": row["incidence"], "high": row["incidence"]}
             | {key: value for key, value in row.items() if value is not None}
-            for row in rows
-            if row["days"] <= end
+            for row in within
         ]
         for tick in ticks:
             later = [row["n_at_risk"] for row in rows if row["days"] >= tick]
@@ -98,7 +106,9 @@ def _incidence(overlay: Overlay, shown: Sequence[Row]) -> altair.TopLevelMixin:
         .properties(width=_WIDTH, height=16 * max(1, len(names)), view=altair.ViewConfig(stroke=None))
     )
     plot = (band + line).properties(
-        width=_WIDTH, height=_HEIGHT, title="Share of created deals that are won, with 95 % bands"
+        width=_WIDTH,
+        height=_HEIGHT,
+        title=_title("Share of created deals that are won, with 95 % bands", overlay, shown),
     )
     return altair.vconcat(plot.resolve_scale(color="independent"), text)
 
@@ -132,8 +142,20 @@ def _days_in_stage(overlay: Overlay, shown: Sequence[Row]) -> altair.TopLevelMix
                 "stage:N", sort=stages, title=None, header=altair.Header(labelAngle=0, labelAlign="left")
             )
         )
-        .properties(title="Median days in stage, with 95 % intervals; open stays are censored")
+        .properties(
+            title=_title("Median days in stage, with 95 % intervals; open stays are censored", overlay, shown)
+        )
     )
+
+
+def _title(text: str, overlay: Overlay, shown: Sequence[Row]) -> altair.Title:
+    """The title, and how many slices there is no room for."""
+    import altair
+
+    if len(shown) == len(overlay.slices):
+        return altair.Title(text)
+    said = f"{len(shown):,} of {len(overlay.slices):,} slices shown: those of most deals"
+    return altair.Title(text, subtitle=said)
 
 
 def _data(rows: list[dict[str, Any]]) -> altair.InlineData:

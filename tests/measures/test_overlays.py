@@ -483,13 +483,87 @@ def test_the_page_says_what_may_be_claimed(many):
     text = str(overlay)
     assert "direct (baseline)" in text
     assert "association, not an effect" in text
-    assert len(text.splitlines()) < 25
-    for words in ("no difference shown", "won in 365 days"):
+    assert len(text.splitlines()) < 28
+    for words in ("chosen by what happened later", "won in 365 days"):
         assert words in text
     html = overlay._repr_html_()
     assert html.count("<tr>") == 1 + 1 + 3
     assert "association" in html
     assert "more slices" in at.velocity(deals, by="touched_partner", bootstrap=0).to_text(1)
+
+
+VERDICTS = ("wins more often", "wins less often", "no difference shown")
+
+
+@pytest.fixture(scope="module")
+def idle() -> at.Deals:
+    """Partners change nothing, but meet the deals that are not lost soon; big deals are won more often."""
+    draw = np.random.default_rng(5)
+    n, span = 5_000, 700
+    created = draw.uniform(0, span, n)
+    is_big, is_slow = draw.random(n) < 0.5, draw.random(n) < 0.5
+    wins, loses = draw.exponential(np.where(is_big, 100, 300)), draw.exponential(np.where(is_slow, 300, 25))
+    touched, life = draw.exponential(80, n), np.minimum(wins, loses)
+    closed = created + life
+    met = np.flatnonzero((touched < life) & (created + touched < span))
+    return at.Deals.from_frames(
+        {
+            "id": [f"d{number}" for number in range(n)],
+            "created_at": [day(each) for each in created],
+            "closed_at": [day(each) if each < span else None for each in closed],
+            "is_won": [
+                bool(won) if over else None for won, over in zip(wins < loses, closed < span, strict=True)
+            ],
+            "size": ["big" if each else "small" for each in is_big],
+            "coin": ["heads" if each else "tails" for each in draw.random(n) < 0.5],
+        },
+        {
+            "deal_id": [f"d{number}" for number in met],
+            "occurred_at": [day(each) for each in (created + touched)[met]],
+            "partner": [f"P{number % 2}" for number in met],
+            "strength": ["strong"] * len(met),
+        },
+        as_of=day(span),
+    )
+
+
+@pytest.mark.parametrize("by", ["touched_partner", "label", ("touched_partner", "size")])
+@pytest.mark.parametrize("baseline", ["direct", "all"])
+def test_deals_chosen_by_what_came_later_get_no_verdict(idle, by, baseline):
+    overlay = at.velocity(idle, by=by, baseline=baseline, bootstrap=0)
+    # by the figures alone one would say that partners matter
+    assert any(row["difference_low"] > 0 for row in overlay.rows if row["metric"] == "win_incidence")
+    for page in (str(overlay), overlay._repr_html_()):
+        assert "only `attribution effect` can compare" in page
+        assert not [words for words in (*VERDICTS, "onest") if words in page]
+    assert "chosen by what happened to them later" in " ".join(overlay.reasons)
+    assert "at.partner_effect" in " ".join(overlay.reasons)
+    assert overlay.to_dict()["chosen_later"]
+
+
+def test_slices_known_at_creation_keep_their_verdict(idle):
+    sizes = at.velocity(idle, by="size", baseline="all", bootstrap=0)
+    claims = {line.split()[0]: line for line in str(sizes).splitlines() if line}
+    assert claims["big"].endswith("wins more often")
+    assert claims["small"].endswith("wins less often")
+    assert sizes.to_dict()["chosen_later"] == []
+    assert "no difference shown" in str(at.velocity(idle, by="coin", baseline="all", bootstrap=0))
+    # which deals are direct, or a partner's, is not known at creation
+    for options in ({"baseline": "direct"}, {"baseline": "all", "partner": "P1"}):
+        page = str(at.velocity(idle, by="size", bootstrap=0, **options))
+        assert not [words for words in VERDICTS if words in page]
+        assert "chosen by what happened later" in page
+
+
+def test_a_page_without_slices_says_why():
+    deals = path("cat@10+weak lost@50 40.00 USD", "won@50 60.00 USD")
+    page = at.velocity(deals, by="partner", bootstrap=0).to_text()
+    assert "Nobody holds a headline claim" in page
+    assert "touched_partner" in page
+    (baseline,) = (line.split() for line in page.splitlines() if line.startswith("direct (baseline)"))
+    assert baseline[2:4] == ["1", "1"]
+    untouched = path("won@50 60.00 USD")
+    assert "No touchpoint counts" in str(at.velocity(untouched, by="touched_partner", bootstrap=0))
 
 
 def test_the_document_is_json_and_has_every_row(many):

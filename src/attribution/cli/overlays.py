@@ -61,7 +61,7 @@ def velocity(
     out: Out = None,
     debug: Debug = False,
 ) -> None:
-    """Close rate, deal size, days to close and in stage of each slice: the usual figures, and honest ones."""
+    """Close rate, deal size, days to close and in stage of each slice: usual figures, and of all deals."""
     from attribution.measures.overlays import velocity as measure
 
     if plot is not None and plot.suffix not in _PICTURES:

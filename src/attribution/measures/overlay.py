@@ -67,7 +67,7 @@ class Overlay(Table):
     """Figures of slices beside a baseline: a long table for machines, one page for people.
 
     Rows are ordered by slice, the one of most deals first. Printed, it is the page: what dashboards show,
-    the honest figure beside it, and why they differ.
+    the figure of all deals beside it, and why they differ.
     """
 
     parts: list[Row] = field(default_factory=list)
@@ -80,6 +80,8 @@ class Overlay(Table):
     baseline_followed: Followed | None = None
     order: Sequence[int] = ()
     """Where each of the slices is in ``followed``."""
+    baseline_rows: Sequence[Row] = ()
+    """The figures of the baseline, if it is one for all slices."""
 
     def curves(self) -> Table:
         """Cumulative incidence of winning by the day, per slice, as a table.
@@ -123,7 +125,7 @@ class Overlay(Table):
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why the usual figures and the honest ones differ, and what may be claimed; a sentence each."""
+        """Why the usual figures and those of all deals differ, and what may be claimed; a sentence each."""
         return self._page().reasons
 
     def to_dict(self) -> dict[str, Any]:
@@ -168,7 +170,7 @@ class Overlay(Table):
         return self._page().to_html()
 
     def _page(self, n_slices: int = 12) -> Page:
-        return page(self.head, self.foot, self.by, self.rows, self.slices, n_slices)
+        return page(self.head, self.foot, self.by, self.rows, self.baseline_rows, self.slices, n_slices)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

@@ -15,7 +15,7 @@ from attribution.measures.figures import INPUTS, Figure, Figures, figures
 from attribution.measures.intervals import Bools, Estimate, Floats, difference, ratio, welch
 from attribution.measures.overlay import Followed, Overlay
 from attribution.measures.results import Row, heading
-from attribution.measures.slices import OF_PARTNERS, Slices, slices
+from attribution.measures.slices import LATER, Slices, slices
 from attribution.measures.waterfall import DIRECT, steps
 
 __all__ = ["velocity"]
@@ -69,6 +69,10 @@ def velocity(
     One long table, with a row per slice, metric, variant and, in stages, stage; days are of 24 hours,
     amounts major units of the report currency, shares fractions. What is not known is None.
 
+    Misleads when slices, or the baseline, are chosen by what happened to deals later (``chosen_later`` of the
+    document): a deal must stay open long enough to be touched. Such differences are no effect of a partner;
+    compare with :func:`partner_effect`.
+
     Raises
     ------
     UsageError
@@ -80,7 +84,7 @@ def velocity(
     ::
 
         overlay = at.velocity(deals, by=("partner", "program"))
-        overlay                          # one page: the usual figure, the honest one, and why they differ
+        overlay                          # one page: usual figures, those of all deals, and why they differ
         overlay.to_polars()              # every row
         overlay.curves()                 # cumulative incidence of winning
         overlay.plot("days_in_stage").save("stages.png")
@@ -99,7 +103,7 @@ def velocity(
     beside = _baseline(deals, baseline)
     cut = slices(deals, names, partner, program)
     own = figures(deals, cut, **options)  # type: ignore[arg-type] # the options are named
-    shared = tuple(name for name in names if name not in (*OF_PARTNERS, "label"))
+    shared = tuple(name for name in names if name not in LATER)
     shared = () if len(shared) == len(names) else shared
     other_cut = slices(beside, shared)
     other = figures(beside, other_cut, **options)  # type: ignore[arg-type] # the options are named
@@ -120,6 +124,12 @@ def velocity(
     foot["baseline_deals"] = len(beside)
     foot["unvalued_deals"] = int((~deals.snapshot.deals.valued[deals.selected]).sum())
     foot["excluded_deals"] = deals.snapshot.excluded_deals
+    foot["chosen_later"] = [name for name in names if name in LATER]
+    foot["chosen_later"] += [
+        name for name, asked in (("partner", partner), ("program", program)) if asked and name not in names
+    ]
+    foot["chosen_later"] += ["baseline"] if baseline == "direct" else []
+    itself = np.zeros(len(other_cut), dtype=np.int64)
     return Overlay(
         head,
         names,
@@ -131,6 +141,7 @@ def velocity(
         followed=Followed(own.curve, own.times),
         baseline_followed=Followed(other.curve, other.times) if len(other_cut) == 1 else None,
         order=order,
+        baseline_rows=[] if shared else _rows(other_cut, other, other, itself, [*range(len(other_cut))]),
     )
 
 

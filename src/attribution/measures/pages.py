@@ -1,4 +1,4 @@
-"""The page of an overlay: the usual figures, the honest ones beside them, and what may be claimed."""
+"""The page of an overlay: the usual figures, those of all deals beside them, and what may be claimed."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ _COLUMNS = (
 _FEW = "too few deals to say"
 _SHORT = "followed too briefly"
 _SAME = "no difference shown"
+_NO_INTERVAL = "all or none won: no interval"
+_LATER = "chosen by what happened later: only `attribution effect` can compare"
+_LATER_BASELINE = "baseline chosen by what happened later: compare with all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,7 @@ def page(
     foot: dict[str, Any],
     by: tuple[str, ...],
     rows: Sequence[Row],
+    baseline_rows: Sequence[Row],
     slices: Sequence[Row],
     n_slices: int,
 ) -> Page:
@@ -87,19 +91,16 @@ def page(
     horizon = f"{head['horizon_days']:g} days"
     columns = (*by, *(title.format(horizon=horizon) for title, _ in _COLUMNS))
     body = []
-    alone = {
-        row["baseline_n"]
-        for found in figures.values()
-        for key, row in found.items()
-        if key[0] == "win_incidence"
-    }
-    if len(alone) == 1 and None not in alone:
+    if baseline_rows:
         name = {"direct": "direct (baseline)", "all": "all (baseline)"}.get(head["baseline"], "baseline")
-        first = next(found for found in figures.values() if ("win_incidence", "at_horizon") in found)
-        body.append((name, *("" for _ in by[1:]), *_beside(first)))
+        found = {(row["metric"], row["variant"]): row for row in baseline_rows if row["stage"] is None}
+        shown = zip(_COLUMNS, _cells(found, ""), strict=True)
+        alone = ("" if column in ("band", "apart") else text for (_, column), text in shown)
+        body.append((name, *("" for _ in by[1:]), *alone))
     for label in slices[:n_slices]:
         found = figures[tuple(label.values())]
-        body.append((*(str(label[name]) for name in by), *_cells(found)))
+        claim = _claim(found.get(("win_incidence", "at_horizon")), foot["chosen_later"])
+        body.append((*(str(label[name]) for name in by), *_cells(found, claim)))
     until = "" if head["known_at"] is None else f", known at {plain(head['known_at'])}"
     title = (
         f"velocity by {', '.join(by)}: {foot['n_deals']:,} deals as of {plain(head['as_of'])}{until}, "
@@ -107,10 +108,24 @@ def page(
     )
     hidden = len(slices) - n_slices
     more = f"… and {hidden:,} more slices; every figure is in the rows" if hidden > 0 else ""
-    return Page(title, columns, body, len(by), more, _reasons(head, foot, by))
+    if not slices:
+        more = _nothing(foot["n_deals"], by)
+    return Page(title, columns, body, len(by), more, _reasons(head, foot))
 
 
-def _cells(found: dict[tuple[str, str], Row]) -> tuple[str, ...]:
+def _nothing(n_deals: int, by: tuple[str, ...]) -> str:
+    """Why there is no slice to show."""
+    if not n_deals:
+        return "There are no deals, so there is no slice to show."
+    if "touched_partner" in by:
+        return "No touchpoint counts on these deals, so there is no slice to show."
+    return (
+        "Nobody holds a headline claim on these deals, so there is no slice to show: "
+        "by touched_partner shows whoever took part."
+    )
+
+
+def _cells(found: dict[tuple[str, str], Row], claim: str) -> tuple[str, ...]:
     incidence = found.get(("win_incidence", "at_horizon"))
     n, rate = _get(found, "close_rate", "cohort_count", "n"), _get(found, "close_rate", "cohort_count")
     return (
@@ -123,22 +138,7 @@ def _cells(found: dict[tuple[str, str], Row]) -> tuple[str, ...]:
         _number(_get(found, "days_to_close", "usual")),
         _number(_get(found, "days_to_close", "restricted_mean")),
         _number(_get(found, "deal_size", "mean")),
-        _claim(incidence),
-    )
-
-
-def _beside(found: dict[tuple[str, str], Row]) -> tuple[str, ...]:
-    n, rate = (_get(found, "close_rate", "cohort_count", key) for key in ("baseline_n", "baseline"))
-    return (
-        _number(n),
-        _number(None if n is None or rate is None else round(n * rate)),
-        _share(_get(found, "close_rate", "period_count", "baseline")),
-        _share(_get(found, "win_incidence", "at_horizon", "baseline")),
-        *("", ""),
-        _number(_get(found, "days_to_close", "usual", "baseline")),
-        _number(_get(found, "days_to_close", "restricted_mean", "baseline")),
-        _number(_get(found, "deal_size", "mean", "baseline")),
-        "",
+        claim,
     )
 
 
@@ -148,16 +148,21 @@ def _get(found: dict[tuple[str, str], Row], metric: str, variant: str, key: str 
     return value
 
 
-def _claim(row: Row | None) -> str:
-    """What the difference in winning within the horizon allows to say; never that a partner caused it."""
+def _claim(row: Row | None, chosen_later: Sequence[str]) -> str:
+    """What the difference in winning within the horizon allows to say; never that a partner caused it.
+
+    Who is chosen by what happened later had to stay open until then, and so differs without any effect.
+    """
     if row is None or row["note"] == "insufficient":
         return _FEW
+    if chosen_later:
+        return _LATER_BASELINE if [*chosen_later] == ["baseline"] else _LATER
     if row["note"] == "insufficient baseline":
         return "too few to compare with"
     if row["note"] is not None:
         return _SHORT
     if row["difference_low"] is None:
-        return "nothing to compare with"
+        return "nothing to compare with" if row["baseline"] is None else _NO_INTERVAL
     if row["difference_low"] > 0:
         return "wins more often"
     return "wins less often" if row["difference_high"] < 0 else _SAME
@@ -186,7 +191,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
-def _reasons(head: dict[str, Any], foot: dict[str, Any], by: tuple[str, ...]) -> tuple[str, ...]:
+def _reasons(head: dict[str, Any], foot: dict[str, Any]) -> tuple[str, ...]:
     horizon = f"{head['horizon_days']:g} days"
     n_open, n_lost, n_won = foot["open_deals"], foot["lost_deals"], foot["won_deals"]
     age = foot["open_deals_median_days"]
@@ -197,19 +202,30 @@ def _reasons(head: dict[str, Any], foot: dict[str, Any], by: tuple[str, ...]) ->
         f"Usual figures look at deals that are over: days to close at the {n_won:,} won alone, the close "
         f"rate at those and the {n_lost:,} lost. They leave out {n_open:,} that are still open{waiting}, "
         "and among young deals those that are over are the quick ones.",
-        f"Honest figures follow every deal from its creation: won in {horizon} is the part won by then, with "
-        "lost deals counted as lost and open ones for as long as they were seen; days, all deals is the mean "
-        f"time without a win within those {horizon}.",
+        f"The figures beside them follow every deal from its creation: won in {horizon} is the part won "
+        "by then, with lost deals counted as lost and open ones for as long as they were seen; "
+        f"days, all deals is the mean time without a win within those {horizon}.",
     ]
     if not n_open:
         said.append(
             "No deal here is open: if they were chosen by close date, what still waits was left out before."
         )
-    if {*by} & {"partner", "parent", "program", "tier", "touched_partner", "label"}:
+    later = foot["chosen_later"]
+    if "baseline" in later:
         said.append(
-            "A difference is an association, not an effect of the partner: a deal that stays open longer has "
-            "more time to meet one, and partners are called into some deals and not into others."
+            "Which deals are direct is known only by what happened to them later: those that stay open "
+            "longer are more likely to be touched. Baseline all has no such choice."
         )
+    if [name for name in later if name != "baseline"]:
+        said.append(
+            "These deals were chosen by what happened to them later: a deal must stay open long enough to "
+            "meet a partner, and partners are called into some deals and not into others. By that alone "
+            "deals differ even where partners change nothing: a difference is an association, not an "
+            "effect. Only attribution effect (at.partner_effect) can compare: it counts the days before "
+            "the first touch as days without a partner."
+        )
+    elif head["baseline"] == "deals":
+        said.append("What may be said holds if the baseline was chosen by what was known at creation.")
     return tuple(said)
 
 

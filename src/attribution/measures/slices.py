@@ -17,11 +17,13 @@ from attribution.measures.evidence import counting
 from attribution.measures.results import Row
 from attribution.measures.waterfall import INFLUENCED, SOURCED, STEPS, steps
 
-__all__ = ["BY", "OF_PARTNERS", "Slices", "local_days", "slices"]
+__all__ = ["BY", "LATER", "OF_PARTNERS", "Slices", "local_days", "slices"]
 
 OF_PARTNERS = ("partner", "parent", "program", "tier", "touched_partner")
 """What a claim or a touchpoint tells; a deal may be in several slices of these, or in none."""
-BY = (*OF_PARTNERS, "label", "deal_type", "owner", "quarter")
+LATER = (*OF_PARTNERS, "label")
+"""What is known of a deal only by what happened after its creation."""
+BY = (*LATER, "deal_type", "owner", "quarter")
 """What deals can be sliced by, beside their segments."""
 
 Codes = NDArray[np.integer[Any]]

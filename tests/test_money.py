@@ -34,8 +34,15 @@ def slowly(amount: int, shares: list[float]) -> list[int]:
         return [0] * len(shares)
     exact = [abs(amount) * Fraction(share) for share in shares]
     parts = [int(part) for part in exact]
-    order = sorted(range(len(parts)), key=lambda at: (-round((exact[at] - parts[at]) * 2**30), at))
-    for at in [at for at in order if shares[at]][: abs(amount) - sum(parts)]:
+    remainders = [round((product - part) * 2**30) for product, part in zip(exact, parts, strict=True)]
+    # what float64 shares of such an amount cannot tell apart is equal
+    least = min(1 + abs(amount) // 2**21, 2**20)
+    order = sorted((at for at in range(len(parts)) if shares[at]), key=lambda at: -remainders[at])
+    levels = [0]
+    for before, at in pairwise(order):
+        levels.append(levels[-1] + (remainders[before] - remainders[at] > least))
+    order = [at for _, at in sorted(zip(levels, order, strict=True))]
+    for at in order[: abs(amount) - sum(parts)]:
         parts[at] += 1
     return [part if amount > 0 else -part for part in parts]
 
@@ -80,10 +87,35 @@ def test_rule_1_11_remainders_closer_than_the_grid_are_equal():
     assert allocate(1, 0.5 - 2.0**-30, 0.5 + 2.0**-30) == [0, 1]
 
 
-def test_rule_1_11_the_grid_holds_on_large_deals_too():
-    # rounded to float64, these products would be off by far more than the grid
-    shares = [1 / 6, 2 / 6, 3 / 6]
-    assert allocate(10**12 + 5, *shares) == slowly(10**12 + 5, shares)
+@pytest.mark.parametrize(
+    ("amount", "scores"),
+    [
+        (4_194_309, (6, 1, 1, 1, 6)),
+        (50_645_907, (1, 1, 1, 3)),
+        (42_055_105, (3, 1, 6)),
+        (10**12 + 5, (1, 2, 3)),
+        (10**12 - 5, (9, 9, 9, 9, 4)),
+    ],
+)
+def test_rule_1_11_ties_are_those_of_exact_fractions_on_large_deals_too(amount, scores):
+    exact = [amount * Fraction(score, sum(scores)) for score in scores]
+    parts = [int(product) for product in exact]
+    order = sorted(range(len(parts)), key=lambda at: (parts[at] - exact[at], at))
+    for at in order[: amount - sum(parts)]:
+        parts[at] += 1
+    assert allocate(amount, *(score / sum(scores) for score in scores)) == parts
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=12), st.integers(-(10**12), 10**12))
+def test_rule_1_11_whole_scores_are_shared_as_exact_fractions_are(scores, amount):
+    total = sum(scores) or 1
+    exact = [abs(amount) * Fraction(score, total) for score in scores]
+    parts = [int(product) for product in exact]
+    order = sorted((at for at in range(len(parts)) if scores[at]), key=lambda at: (parts[at] - exact[at], at))
+    for at in order[: abs(amount) - sum(parts)]:
+        parts[at] += 1
+    expected = [part if amount > 0 else -part for part in parts]
+    assert allocate(amount, *(score / total for score in scores)) == expected
 
 
 def test_rule_1_11_the_sign_is_restored():

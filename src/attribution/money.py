@@ -21,6 +21,7 @@ __all__ = ["allocate", "blocks", "digits", "major", "sum_by", "total"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 _DIGITS = {
     code: n_digits
@@ -69,7 +70,7 @@ def allocate(amounts: Ints, shares: Floats, offsets: Ints) -> Ints:
     """Split deals over their touchpoints in whole minor units; the parts of a deal add up to the deal.
 
     Each touchpoint receives the floor of ``abs(amount) * share``. The units left over go, one each, to the
-    largest remainders; remainders that are equal on a grid of 2^-30 of a unit go to the earlier
+    largest remainders; remainders closer than 2^-30 of a unit, or than 2^-51 of the amount, go to the earlier
     touchpoint. The sign is put back last. A share of 0 never receives a unit.
 
     Parameters
@@ -174,6 +175,7 @@ def _allocate_block(amounts: Ints, shares: Floats, offsets: Ints) -> Ints:
     cuts = np.unique(starts[np.searchsorted(starts, np.arange(0, n, _PIECE), side="right") - 1])
     for first, last in pairwise([*cuts.tolist(), n]):
         keys[first:last].sort()
+    _level(keys, position_bits, receiving, units, deal)
     receives = np.arange(n) < np.repeat(starts + leftover, counts)
     parts[keys[receives] & ((1 << position_bits) - 1)] += 1
 
@@ -182,6 +184,32 @@ def _allocate_block(amounts: Ints, shares: Floats, offsets: Ints) -> Ints:
         mine = slice(int(starts[row]), int(starts[row] + counts[row]))
         parts[mine] = _allocate_exactly(int(amounts[row]), shares[mine])
     return parts
+
+
+def _level(keys: Ints, position_bits: int, receiving: Bools, units: Floats, deal: Ints) -> None:
+    """Put touchpoints whose remainders are equal but for the error of float64 into path order.
+
+    Two remainders are equal if they are closer than 2^-30, or than the shares of a large deal can tell:
+    by 2^-51 of the amount. A share is the quotient of two floats, each of them off by half a unit in its
+    last place.
+    """
+    steps = np.diff(keys >> position_bits)
+    # by no means the whole deal: a remainder says something up to the largest amounts that floats count
+    least = np.minimum(1 + units * 2.0 ** (_GRID_BITS - 51), 1 << 20).astype(np.int64)
+    close = np.flatnonzero((steps > 0) & (steps <= (least.max() if len(least) else 0)))
+    position = keys & ((1 << position_bits) - 1)
+    close = close[steps[close] <= least[deal[position[close]]]]
+    # who earns nothing is not level with who earns next to nothing
+    close = close[receiving[position[close]] == receiving[position[close + 1]]]
+    if not len(close):
+        return
+    touched = np.zeros(len(units), dtype=bool)
+    touched[deal[position[close]]] = True
+    rows = np.flatnonzero(touched[deal])
+    begins = np.concatenate([[True], steps > 0])
+    begins[close + 1] = False
+    level = np.cumsum(begins[rows])
+    keys[rows] = keys[rows][np.argsort(level << position_bits | position[rows])]
 
 
 def _multiply(units: Floats, deal: Ints, shares: Floats) -> tuple[Ints, Ints]:
@@ -222,11 +250,15 @@ def _allocate_exactly(amount: int, shares: Floats) -> list[int]:
     total = sum(exact)
     products = [abs(amount) * share / total for share in exact]
     parts = [int(product) for product in products]
-    remainders = [
-        round((product - part) * (1 << _GRID_BITS)) for product, part in zip(products, parts, strict=True)
-    ]
     receiving = [position for position, share in enumerate(exact) if share]
-    receiving.sort(key=lambda position: -remainders[position])
+    receiving.sort(key=lambda position: parts[position] - products[position])
+    levels, level = {}, 0
+    for before, position in zip([None, *receiving], receiving, strict=False):
+        if before is not None:
+            step = (products[before] - parts[before]) - (products[position] - parts[position])
+            level += step > Fraction(1, 1 << _GRID_BITS)
+        levels[position] = level
+    receiving.sort(key=lambda position: (levels[position], position))
     for position in receiving[: abs(amount) - sum(parts)]:
         parts[position] += 1
     return [-part if amount < 0 else part for part in parts]

@@ -18,7 +18,7 @@ import polars as pl
 from attribution.columns import Claim, Decision, to_micros
 from attribution.deals import Deals
 from attribution.derive import derive
-from attribution.errors import DataError, StoppedEarly, StoreError, UsageError, known
+from attribution.errors import AttributionError, DataError, StoppedEarly, StoreError, UsageError, known
 from attribution.mapping import Mapping, split_path
 from attribution.mirror.cache import SnapshotCache, table_versions
 from attribution.mirror.decisions import append_decision, is_claimant, read_decisions, user_id
@@ -28,7 +28,7 @@ from attribution.mirror.folder import SETTINGS, Folder
 from attribution.mirror.log import Appended, ObjectLog
 from attribution.mirror.logs import Logs
 from attribution.mirror.overlaps import append_overlaps, read_overlaps
-from attribution.mirror.runs import append_run, read_runs
+from attribution.mirror.runs import append_run, read_runs, unread_run
 from attribution.policy import Policy
 from attribution.readings import DECISIONS, OVERLAPS, readings
 from attribution.settings import Settings, read_toml, together
@@ -331,11 +331,21 @@ class Store:
             raise UsageError(
                 f"max_vanished_percent is {max_vanished_percent:g}", hint="it lies between 0 and 100"
             )
-        calls_before = source.api_calls
-        with source.limited(budget):
-            planned = self._planned(source, mapping or self.mapping, objects, calls_before)
-            planned = replace(planned, reconciles=reconcile, max_vanished_percent=max_vanished_percent)
-            return self._sync(source, planned, mapping or self.mapping, objects, progress, log, parallel)
+        calls_before, began_at = source.api_calls, datetime.now(UTC)
+        try:
+            with source.limited(budget):
+                planned = self._planned(source, mapping or self.mapping, objects, calls_before)
+                planned = replace(planned, reconciles=reconcile, max_vanished_percent=max_vanished_percent)
+                return self._sync(source, planned, mapping or self.mapping, objects, progress, log, parallel)
+        except AttributionError as error:
+            if not (isinstance(error, StoppedEarly) and error.report is not None):
+                # one that did not come to read an object: whoever watches the ledger must see it, too
+                run = unread_run(error, began_at, datetime.now(UTC), source.api_calls - calls_before)
+                if self.organization_id is not None:
+                    append_run(self.path, run)
+                if log is not None:
+                    log({"event": "run", **run})
+            raise
 
     def _planned(
         self, source: Source, mapping: Mapping, objects: Sequence[str] | None, calls_before: int

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["append_run", "read_runs"]
+from attribution.errors import AttributionError, StoppedEarly
+
+__all__ = ["append_run", "read_runs", "unread_run"]
 
 _FILE: Final = "runs.jsonl"
 
@@ -42,6 +46,22 @@ def read_runs(folder: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     return [run for run in map(_parsed, lines) if run is not None]
+
+
+def unread_run(
+    error: AttributionError, began_at: datetime, ended_at: datetime, api_calls: int
+) -> dict[str, Any]:
+    """A sync in the ledger that ended before it had read any object; instants of this machine's clock."""
+    return {
+        "run_id": uuid.uuid4().hex,
+        "outcome": "stopped" if isinstance(error, StoppedEarly) else "failed",
+        "started_at": f"{began_at:%Y-%m-%dT%H:%M:%SZ}",
+        "finished_at": f"{ended_at:%Y-%m-%dT%H:%M:%SZ}",
+        "api_calls": api_calls,
+        **dict.fromkeys(("read", "written", "deleted", "rejected"), 0),
+        "objects": [],
+        "warnings": [f"{error.code}: {error.message}"],
+    }
 
 
 def _parsed(line: str) -> dict[str, Any] | None:

@@ -261,8 +261,11 @@ def _pages(
 ) -> Iterator[pl.DataFrame]:
     """The pages that are here, then those that are missing; at last, whether every row was there."""
     progress(begun.rows, begun.total)
+    ids = []
     for file in kept.files(begun):
-        yield parsed(file, fields)
+        page = parsed(file, fields)
+        ids.append(page["Id"].hash())
+        yield page
     if begun.is_whole:
         return
     path = f"{jobs_path}/{begun.id}"
@@ -279,6 +282,7 @@ def _pages(
                 kept.clear()
                 raise TransientCrmError("Salesforce: the pages of a bulk job go in circles")
             seen.add(locator)
+            ids.append(page["Id"].hash())
             yield page
     finally:
         kept.csv().unlink(missing_ok=True)
@@ -286,6 +290,11 @@ def _pages(
         kept.clear()
         raise TransientCrmError(
             f"Salesforce: a bulk job of {begun.total} rows delivered {begun.rows}", hint="run the sync again"
+        )
+    if ids and pl.concat(ids).is_duplicated().any():
+        kept.clear()
+        raise TransientCrmError(
+            "Salesforce: one row of a bulk job came in the place of another", hint="run the sync again"
         )
     kept.save(begun.model_copy(update={"is_whole": True}))
     # every row is here: Salesforce drops the job itself after seven days, so a failure harms nobody
@@ -316,6 +325,8 @@ def _wait(wire: Wire, path: str, job: _Job, poll_seconds: float) -> _Job:
         waited += pause
         pause = min(max(pause * 1.5, 0.01), _LONGEST_POLL)
         job = wire.call("GET", path, _job_of)
+    if job.state == "JobComplete" and job.rows is None:
+        raise TransientCrmError("Salesforce: a bulk job does not tell its number of rows")
     if job.state != "JobComplete":
         raise JobFailed(f"Salesforce: bulk job {job.state}: {job.error or 'no reason given'}"[:300])
     return job
@@ -334,7 +345,9 @@ def _page(wire: Wire, path: str, locator: str, fields: Sequence[str], file: Path
         page = parsed(file, fields)
         if page.height != int(expected):
             raise Garbled(f"a page of {expected} rows holds {page.height}")
-        following = response.headers.get("Sforce-Locator", "")
+        following = response.headers.get("Sforce-Locator")
+        if following is None:
+            raise Garbled("no Sforce-Locator")
         return page, "" if following == "null" else following
 
     return wire.call("GET", path, accept, params=params, stream=True)

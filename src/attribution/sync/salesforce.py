@@ -87,7 +87,7 @@ class _Object(_Document):
 
 
 class _Page(_Document):
-    total: Annotated[int, Field(alias="totalSize")]
+    total: Annotated[int, Field(alias="totalSize", ge=0)]
     done: bool
     following: Annotated[str | None, Field(alias="nextRecordsUrl", pattern="^/services/data/")] = None
     records: list[dict[str, Any]]
@@ -330,7 +330,15 @@ class Salesforce(Inquiries):
         cursor: str | None = None,
     ) -> int:
         """Number of records, soft-deleted ones included, that meet a SOQL condition."""
-        return self._query(f"SELECT COUNT() FROM {object}{_condition(cursor, window, where)}").total
+
+        def accept(response: Any) -> int:
+            page = _validated(_Page, read_json(response))
+            if page.records or not page.done:
+                raise Garbled("a count with records, or without an end")
+            return page.total
+
+        soql = f"SELECT COUNT() FROM {object}{_condition(cursor, window, where)}"
+        return self._wire.call("GET", f"{self._base}/queryAll", accept, params={"q": soql})
 
     def count_by(self, object: str, path: str) -> dict[str | None, int]:
         """Number of live records per value of a field, or of one behind a lookup."""
@@ -526,21 +534,27 @@ class Salesforce(Inquiries):
         if expected is not None and page.total != expected:
             raise _Inconsistent(f"Salesforce: {expected} rows were left of a query, and now {page.total} are")
         yield page.total, frame
-        seen = {""}
+        seen, ids = {""}, [frame["Id"]]
         while not page.done:
             following = page.following or ""
             if following in seen:
                 raise TransientCrmError("Salesforce: the pages of a query go in circles")
             seen.add(following)
             page, frame = self._rest_page(following, fields)
+            ids.append(frame["Id"])
             yield page.total, frame
+        if len(ids) > 1 and pl.concat(ids).is_duplicated().any():
+            raise _Inconsistent("Salesforce: one row of a query came in the place of another")
 
     def _rest_page(
         self, path: str, fields: Sequence[str], params: Mapping[str, str] | None = None
     ) -> tuple[_Page, pl.DataFrame]:
         def accept(response: Any) -> tuple[_Page, pl.DataFrame]:
             page = _validated(_Page, read_json(response))
-            return page, _as_text(page.records, fields)
+            frame = _as_text(page.records, fields)
+            if frame["Id"].is_duplicated().any():
+                raise Garbled("a page with one row in the place of another")
+            return page, frame
 
         return self._wire.call("GET", path, accept, params=params)
 

@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from threading import Lock
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import requests
 from requests.exceptions import (
@@ -199,7 +200,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 def _http_date(value: str | None) -> datetime | None:
     try:
         return parsedate_to_datetime(value or "").astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -285,6 +286,13 @@ class _Session(requests.Session):
         del self.adapters["http://"]
         # an explicit auth keeps requests from putting a .netrc entry in the place of the token
         self.auth = _keep_headers
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Where an answer leads; not to another host, which might answer anything."""
+        target = super().get_redirect_target(resp)
+        if target is not None and urlsplit(target).netloc not in ("", urlsplit(resp.url).netloc):
+            raise Failure(Kind.REFUSED, "redirect", "to another host: see SALESFORCE_INSTANCE_URL")
+        return target
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         options["timeout"] = options.get("timeout") or _TIMEOUTS

@@ -1,0 +1,174 @@
+"""Answers that look whole and are not: each is asked for again, or reported, and none is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attribution.errors import AttributionError, RefusedError
+from attribution.mapping import Mapping
+from attribution.readings import readings
+from attribution.store import Store
+from attribution.sync.salesforce import Salesforce
+from attribution.testing import Org
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+FIELDS = readings(Mapping())["Account"].fields
+
+
+@pytest.fixture
+def org(monkeypatch: pytest.MonkeyPatch) -> Iterator[Org]:
+    with Org(now=NOON) as org:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", org.ca_bundle)
+        org.insert("Account", [{"Name": f"{n}"} for n in range(4)])
+        org.advance(timedelta(minutes=30))
+        yield org
+    org.close()
+
+
+def connect(org: Org) -> Salesforce:
+    usual: dict[str, Any] = {"retry_base_seconds": 0, "bulk_poll_seconds": 0, "sleep": lambda _: None}
+    return Salesforce(instance_url=org.url, access_token=org.token, **usual)
+
+
+def records(org: Org) -> list[dict[str, Any]]:
+    return [
+        dict.fromkeys(FIELDS)
+        | {"Id": row["Id"], "Name": row["Name"], "IsDeleted": False}
+        | dict.fromkeys(("CreatedDate", "SystemModstamp"), "2026-06-01T12:00:00.000+0000")
+        for row in org.rows("Account")
+    ]
+
+
+def whole(org: Org, store: Store) -> None:
+    ours = {each["Id"]: each["Name"] for each in store.rows("Account").to_dicts()}
+    assert ours == {each["Id"]: each["Name"] for each in org.rows("Account")}
+
+
+def repeated(org: Org) -> dict[str, Any]:
+    found = records(org)
+    return {"totalSize": len(found), "done": True, "records": [found[1], *found[1:]]}
+
+
+ODD_PAGES = {
+    "a row in the place of another": repeated,
+    "one row too few": lambda org: {"totalSize": 4, "done": True, "records": records(org)[1:]},
+    "one row too many": lambda org: {"totalSize": 3, "done": True, "records": records(org)},
+    "less than none": lambda org: {"totalSize": -1, "done": True, "records": []},
+    "a next page elsewhere": lambda org: {
+        "totalSize": 9,
+        "done": False,
+        "records": records(org),
+        "nextRecordsUrl": "https://elsewhere.example/services/data/v59.0/query/x",
+    },
+    "a next page that is this one": lambda org: {
+        "totalSize": 9,
+        "done": False,
+        "records": records(org),
+        "nextRecordsUrl": "/services/data/v59.0/queryAll",
+    },
+    "no record at all": lambda org: {"totalSize": 4, "done": True, "records": ["x", 1, None, {}]},
+    "a field that lacks": lambda org: {
+        "totalSize": 4,
+        "done": True,
+        "records": [{name: each[name] for name in each if name != "Name"} for each in records(org)],
+    },
+    "brackets without end": lambda org: b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("odd", ODD_PAGES)
+def test_a_page_that_is_not_whole_is_read_again(org: Org, tmp_path: Path, odd: str) -> None:
+    store = Store(tmp_path)
+    org.faults.add("/queryAll$", skip=2, status=200, body=ODD_PAGES[odd](org))
+    store.sync(connect(org), objects=["Account"])
+    store.sync(connect(org), objects=["Account"])
+    whole(org, store)
+
+
+@pytest.mark.parametrize("odd", ODD_PAGES)
+def test_a_page_that_never_is_whole_is_reported(org: Org, tmp_path: Path, odd: str) -> None:
+    store = Store(tmp_path)
+    org.faults.add("/queryAll$", skip=2, status=200, body=ODD_PAGES[odd](org), times=None)
+    assert [each.object for each in store.sync(connect(org), objects=["Account"]).failed] == ["Account"]
+    assert store.objects == ()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"totalSize": 0, "done": False, "records": []},
+        {"totalSize": 0, "done": True, "records": [{"Id": "x"}]},
+        {"totalSize": -3, "done": True, "records": []},
+        {"totalSize": "none", "done": True, "records": []},
+    ],
+)
+def test_a_count_that_contradicts_itself_skips_nothing(org: Org, tmp_path: Path, odd: dict[str, Any]) -> None:
+    store = Store(tmp_path)
+    org.faults.add("/queryAll$", skip=1, status=200, body=odd)
+    store.sync(connect(org), objects=["Account"])
+    whole(org, store)
+
+
+def bulk_page(org: Org, *, repeats: bool) -> bytes:
+    ids = [each["Id"] for each in org.rows("Account")]
+    ids = [ids[1], *ids[1:]] if repeats else ids
+    names = [name for name in FIELDS if name != "Id"]
+    values = {"CreatedDate": "2026-06-01T12:00:00.000Z", "SystemModstamp": "2026-06-01T12:00:00.000Z"}
+    rows = [",".join(f'"{values.get(name, "")}"' for name in names) + f',"{each}"' for each in ids]
+    return "\n".join([",".join(f'"{name}"' for name in (*names, "Id")), *rows, ""]).encode()
+
+
+@pytest.mark.parametrize(
+    ("repeats", "headers"),
+    [
+        (True, {"Sforce-Locator": "null", "Sforce-NumberOfRecords": "6000"}),
+        (False, {"Sforce-NumberOfRecords": "6000"}),
+    ],
+)
+def test_a_bulk_job_with_one_row_twice_or_an_unknown_end_is_not_stored(
+    org: Org, tmp_path: Path, repeats: bool, headers: dict[str, str]
+) -> None:
+    org.load({"Account": [{"Name": ""} for _ in range(5_996)]})
+    org.advance(timedelta(minutes=30))
+    store = Store(tmp_path)
+    body = bulk_page(org, repeats=repeats)
+    org.faults.add("/results$", status=200, body=body, headers=headers, times=None)
+    assert [each.object for each in store.sync(connect(org), objects=["Account"]).failed] == ["Account"]
+    org.faults.clear()
+    store.sync(connect(org), objects=["Account"])
+    whole(org, store)
+
+
+@pytest.mark.parametrize("elsewhere", ["https://elsewhere.example/x", "//elsewhere.example/x"])
+def test_a_redirect_to_another_host_is_not_followed(org: Org, tmp_path: Path, elsewhere: str) -> None:
+    store = Store(tmp_path)
+    org.faults.add("/queryAll$", skip=1, status=302, body=b"", headers={"Location": elsewhere}, times=None)
+    (failed,) = store.sync(connect(org), objects=["Account"]).failed
+    assert "to another host" in (failed.message or "")
+    assert store.objects == ()
+
+
+def test_a_date_beyond_all_calendars_is_no_date(org: Org, tmp_path: Path) -> None:
+    late = {"Retry-After": "Fri, 31 Dec 9999 23:59:59 -1200"}
+    org.faults.add("/queryAll$", status=429, body=b"", headers=late)
+    store = Store(tmp_path)
+    store.sync(connect(org), objects=["Account"])
+    whole(org, store)
+
+
+def test_a_sync_that_read_no_object_is_in_the_ledger_too(org: Org, tmp_path: Path) -> None:
+    store, told = Store(tmp_path), []
+    store.sync(connect(org), objects=["Account"])
+    wrong = Salesforce(instance_url=org.url, access_token="no token", retry_base_seconds=0)
+    with pytest.raises(RefusedError):
+        store.sync(wrong, log=told.append)
+    with pytest.raises(AttributionError):
+        store.sync(connect(org), max_api_calls=2)
+    assert [each["outcome"] for each in store.runs] == ["ok", "failed", "stopped"]
+    assert store.runs[1]["warnings"][0].startswith("crm_refused: Salesforce: INVALID_SESSION_ID")
+    assert told == [{"event": "run", **store.runs[1]}]

@@ -85,7 +85,9 @@ def test_a_rejected_source_is_out_and_the_next_wins(tmp_path):
     assert sourced(store.deals()).by("partner").foot["contested_deals"] == 0
     told = explain(store.deals(), DEAL)
     (bob,) = [each for each in told.rivals if each.partner.name == "Bob"]
-    assert bob.reasons[0] == f"Its claim was rejected by {REP} on 1 September 2026: we gave them the lead."
+    assert bob.reasons[0] == (
+        f"Its claim to have sourced it was rejected by {REP} on 1 September 2026: we gave them the lead."
+    )
     assert told.partners[0].claim == Claim(DEAL, ANN, "sourced")
     store.decide(SOURCED, approve=True, by=REP, reason="they were first", at=NOW + DAY)
     assert [line["partner"] for line in sourced(store.deals()).by("partner").rows] == ["Bob"]

@@ -72,6 +72,9 @@ def test_a_decision_is_made_and_told(cli, store):
     document = cli.json(*words, "--reject", "--claim", "influenced")
     (told,) = [each for each in document["partners"] if each["partner_id"] == partner.id]
     assert (told["standing"], [each["approve"] for each in told["decisions"]]) == ("rejected", [True, False])
+    told = cli.json(*words, "--reject", "--claim", "sourced")
+    # which of the two a further decision means must be said
+    assert "was decided before" in cli.json(*words, "--approve", code=2)["error"]["message"]
     # nothing of this was known before
     assert influenced(store.deals(known_at=before)).total() == influenced(deals).total()
 
@@ -81,6 +84,7 @@ def test_wrong_decisions_are_named(cli, store):
     words = ("decide", opportunity, partner.id, "--by", "Dana", "--reason", "why")
     for given, message in (
         (words, "nothing is decided"),
+        ((*words, "--approve", "--reject"), "both --approve and --reject"),
         ((*words[:2], "Nobody Inc", *words[3:], "--approve"), "there is no partner 'Nobody Inc'"),
         ((*words[:4], partner.name, *words[5:], "--approve"), "is the claimant"),
         ((*words, "--approve", "--claim", "helped"), "there is no 'helped' claim"),

@@ -46,9 +46,8 @@ def decide(
     partner: Annotated[str, typer.Argument(help="Name or id of the partner.", show_default=False)],
     by: Annotated[str, typer.Option(help="Who decides: the id of a user, or a name.")],
     reason: Annotated[str, typer.Option(help="Why, in words that will be read later.")],
-    approve: Annotated[
-        bool | None, typer.Option("--approve/--reject", help="What is decided.", show_default=False)
-    ] = None,
+    approve: Annotated[bool, typer.Option("--approve", help="Decide for the claim.")] = False,
+    reject: Annotated[bool, typer.Option("--reject", help="Decide against it.")] = False,
     claim: Annotated[
         str | None,
         typer.Option(
@@ -64,11 +63,18 @@ def decide(
     from attribution.columns import Claim
     from attribution.measures.explanation import explain
 
-    if approve is None:
-        raise UsageError("nothing is decided", hint="pass --approve or --reject")
+    if approve == reject:
+        fault = "both --approve and --reject are given" if approve else "nothing is decided"
+        raise UsageError(fault, hint="pass --approve or --reject")
     kept = open_store(store)
     before = explain(kept.deals(), opportunity, models=()).standing_of(partner)
     kind = claim or before.claim.kind
+    if claim is None and any(each.claim.kind != kind for each in before.decisions):
+        # what stands now may stand because of them: which claim is meant must be said
+        raise UsageError(
+            f"another claim of {before.partner.name} on this deal was decided before",
+            hint="pass --claim sourced or --claim influenced",
+        )
     meant = Claim(before.claim.opportunity_id, before.partner.id, kind)
     decision = kept.decide(meant, approve=approve, by=by, reason=reason)
     told = explain(kept.deals(), opportunity, models=())

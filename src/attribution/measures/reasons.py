@@ -290,8 +290,9 @@ class Case:
             case "rejected":
                 return f"{its} was rejected in the CRM."
             case "declined":
-                key = self.position, int(touchpoints.partner[row])
-                return f"Its claim was {self._decided(decided_here(self.deals, 'sourced')[key])}"
+                decided = decided_here(self.deals, "sourced")
+                decision = decided[self.position, int(touchpoints.partner[row])]
+                return f"Its claim to have sourced it was {self._decided(decision)}"
             case "unapproved":
                 return f"{its} was never approved."
             case "pending":
@@ -380,6 +381,9 @@ class Case:
         counting_rows = rows[counting(self.deals)[rows]]
         match standing:
             case "sourced":
+                overruled = decided_here(self.deals, "sourced").get((self.position, partner))
+                if overruled is not None and not overruled.approve:
+                    yield f"The CRM outranks what was decided here: {self._decided(overruled)}"
                 return
             case "none":
                 refused = dict.fromkeys(reason for row in rows for reason in self._refusals(int(row)))
@@ -397,7 +401,7 @@ class Case:
                 return
             case "rejected":
                 decided = decided_here(self.deals, "influenced")[self.position, partner]
-                yield f"Its claim was {self._decided(decided)}"
+                yield f"Its influence was {self._decided(decided)}"
                 return
         self.note("strength")
         if self.closed_at == OPEN:

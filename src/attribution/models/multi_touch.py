@@ -147,8 +147,8 @@ class TimeDecay:
     def __post_init__(self) -> None:
         if not isinstance(self.half_life, timedelta) or self.half_life <= timedelta(0):
             raise UsageError(
-                f"time decay with a half-life of {self.half_life!r}",
-                hint="pass a timedelta above 0, such as timedelta(days=30)",
+                f"time decay with a half-life of {self.half_life}",
+                hint="it is a time above 0, such as 30 days",
             )
 
     def scores(self, deals: Deals) -> Scores:

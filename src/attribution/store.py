@@ -341,8 +341,11 @@ class Store:
             if not (isinstance(error, StoppedEarly) and error.report is not None):
                 # one that did not come to read an object: whoever watches the ledger must see it, too
                 run = unread_run(error, began_at, datetime.now(UTC), source.api_calls - calls_before)
-                if self.organization_id is not None:
-                    append_run(self.path, run)
+                # while another sync writes, or nothing can be written, the error itself says all there is
+                with suppress(OSError, StoreError):
+                    if self.organization_id is not None:
+                        with self._folder.lock():
+                            append_run(self.path, run)
                 if log is not None:
                     log({"event": "run", **run})
             raise

@@ -291,6 +291,7 @@ class _Session(requests.Session):
         """Where an answer leads; not to another host, which might answer anything."""
         target = super().get_redirect_target(resp)
         if target is not None and urlsplit(target).netloc not in ("", urlsplit(resp.url).netloc):
+            resp.close()
             raise Failure(Kind.REFUSED, "redirect", "to another host: see SALESFORCE_INSTANCE_URL")
         return target
 

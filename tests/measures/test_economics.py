@@ -47,6 +47,47 @@ def test_what_is_not_supplied_is_absent():
     assert "signed_at" in row(found, "tenure")["note"]
 
 
+def test_deals_without_amounts_have_no_revenue_and_no_return():
+    deals = path("created@9 ann:referral@8 won@50", "created@9 bob:referral@8 won@60", as_of=900)
+    partners = {"partner": ["ann", "bob"], "signed_at": [day(0)] * 2}
+    costs = {"partner": ["ann", "bob"], "amount": ["10", "20"]}
+    found = at.lifecycle(deals, costs, partners=partners, margins=0.5)
+    for metric in (
+        "revenue_per_recruit",
+        "partners_needed",
+        "return_on_investment",
+        "top_1_share",
+        "customer_lifetime_value",
+    ):
+        assert figures(found, metric)[1:] == (None, None, None)
+        assert "left out: 2" in row(found, metric)["note"]
+    assert figures(found, "return_on_investment", "ann") == (0, None, None, None)
+    assert row(found, "cost")["value"] == 30
+    # the margin of bob's deal alone is known: nothing is known of what ann brings
+    found = at.lifecycle(deals, costs, partners=partners, margins={"deal_id": ["D2"], "margin": ["60"]})
+    assert figures(found, "return_on_investment", "ann") == (0, None, None, None)
+    assert "supply margins" in row(found, "return_on_investment", "ann")["note"]
+    assert figures(found, "return_on_investment", "bob") == (1, None, 2.0, 2.0)
+    both = row(found, "return_on_investment")
+    assert (both["n"], both["low"]) == (1, 1.0)
+    assert "won deals without a margin, left out: 1" in both["note"]
+    # who won nothing brought 0, and that is known
+    idle = path("created@9 ann:referral@8 lost@50", "created@9 won@60 10.00 USD", as_of=900)
+    found = at.lifecycle(idle, costs={"partner": ["ann"], "amount": ["10"]}, partners=partners, margins=0.5)
+    assert figures(found, "revenue_per_recruit")[:2] == (2, 0.0)
+    assert row(found, "return_on_investment", "ann")["low"] == -1
+
+
+def test_a_table_without_costs_knows_no_costs():
+    empty: dict[str, list[str]] = {"partner": [], "amount": []}
+    late = {"partner": [None], "amount": ["5"], "incurred_at": ["2999-01-01"]}
+    for costs in (empty, late):
+        found = at.lifecycle(path("ann@1 won@9 10.00 USD"), costs, margins=0.5)
+        for metric in ("cost", "cost_per_recruited", "cost_per_activated", "return_on_investment"):
+            assert figures(found, metric) == (0, None, None, None)
+            assert "supply costs" in row(found, metric)["note"]
+
+
 def test_never_active_partners_are_censored_as_lifelines_has_it():
     random = np.random.default_rng(1)
     names = [f"p{at:02d}" for at in range(40)]
@@ -120,6 +161,8 @@ def test_revenue_per_recruit_and_how_many_are_needed():
     assert (n, value, low) == (4, 25.0, 0.0)
     assert high > 25
     assert figures(found, "partners_needed") == (4, 40.0, 1000 / high, None)
+    for metric in ("revenue_per_recruit", "partners_needed", "top_1_share", "gini"):
+        assert "won deals without an amount, left out: 1" in row(found, metric)["note"]
     assert figures(found, "top_1_share")[:2] == (5, 1000 / 1070)
 
 

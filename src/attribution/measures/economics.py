@@ -42,6 +42,9 @@ def lifecycle(
 ) -> Lifecycle:
     """From first contact with a partner to what it brings: times, conversion, cost, return, concentration.
 
+    Won deals without an amount, or a margin, are left out and counted in the note, never taken as 0; where
+    none of them has one, what would rest on it is absent.
+
     Times are Kaplan-Meier curves over all partners, those to whom it has not happened yet being censored at
     as_of: a mean over those to whom it has leaves out everybody who is slow. What is not supplied is absent
     (None), and its note says what to supply. A figure of which n is below 10 is marked ``insufficient``.
@@ -146,10 +149,12 @@ def lifecycle(
     source = claims(deals).sourcing.source[deals.selected]
     sourced_by = np.full(len(source), -1)
     sourced_by[source >= 0] = deals.snapshot.touchpoints.partner[source[source >= 0]]
+    books = None if costs is None else read_costs(deals, roster, costs)
     scene = Scene(
         deals,
         roster,
-        None if costs is None else read_costs(deals, roster, costs),
+        # no costs is no knowledge of costs, not the knowledge that there were none
+        books if books is not None and len(books.amount) else None,
         margins_of(deals, margins),
         sourced_by,
         deals.snapshot.deals.outcome[deals.selected] == OUTCOMES.index("won"),

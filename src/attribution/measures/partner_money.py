@@ -11,7 +11,7 @@ from attribution import money
 from attribution.columns import DAY, OPEN
 from attribution.measures.credit import attribute
 from attribution.measures.intervals import Floats, bootstrap, mean
-from attribution.measures.partner_scene import NO_FIGURE, Scene, acts, figures_of
+from attribution.measures.partner_scene import NO_FIGURE, Scene, acts, figures_of, left_out
 from attribution.measures.partner_tables import scores_of
 from attribution.measures.results import Row
 from attribution.models import Linear
@@ -29,22 +29,29 @@ def needed(scene: Scene, target: float) -> Iterator[Row]:
     roster, columns = scene.roster, scene.deals.snapshot.deals
     horizon = scene.horizon_days * DAY
     followed = (roster.signed_at != OPEN) & (roster.signed_at <= scene.as_of - horizon)
-    rows = scene.earned
+    rows = scene.won & (scene.sourced_by >= 0)
     who, position = scene.sourced_by[rows], scene.deals.selected[rows]
     # a win before the signing is the partner's, but not what signing it brought
     since = columns.closed_at[position] - np.where(followed[who], roster.signed_at[who], 0)
     counted = followed[who] & (since >= 0) & (since <= horizon)
+    valued = columns.valued[position]
+    n_unvalued = int((counted & ~valued).sum())
+    counted &= valued
     brought = (
         np.bincount(who[counted], columns.amount[position[counted]], len(roster.parties))[followed]
         / scene.unit
     )
     n = len(brought)
+    is_unknown = not columns.valued[scene.deals.selected].any() or (n_unvalued > 0 and not counted.any())
     each = float(brought.mean()) if n else nan
     low, high = bootstrap(brought, lambda samples: samples.mean(axis=1), seed=scene.seed)
     what = (
         f"sourced and won within {scene.horizon_days} days of signing, of all partners signed that long ago"
     )
     note = what if n else "not known: supply signed_at in partners, or wait"
+    if n and is_unknown:
+        note, each, low, high = f"not known: supply amounts of won deals; {what}", nan, nan, nan
+    note += left_out(n_unvalued, "an amount")
     yield scene.row("revenue_per_recruit", n, (each, low, high), scene.deals.currency, note)
     needed = (_quotient(target, each), _quotient(target, high), _quotient(target, low))
     yield scene.row(
@@ -108,13 +115,26 @@ def return_on_investment(scene: Scene) -> Iterator[Row]:
     both = (float(low.sum()), float(low.sum() + margin[source[deal] < 0].sum()))
     what = "bounds: low counts deals that partners sourced, high also linear credit for influence on others"
     total = float(money.total(scene.books.amount))
-    yield scene.row(metric, int(known.sum()), (nan, *_returns(both, total)), "ratio", what)
+    mine = scene.won & (scene.sourced_by >= 0)
+    theirs = np.stack([scene.sourced_by[mine], deals.selected[mine]])
+    pairs = np.unique(np.hstack([theirs, np.stack([partner, deal])]), axis=1)
+    has = np.isfinite(scene.margins)[pairs[1]]
+    is_none_known = scene.won.any() and not known.any()
+    absent = "not known: supply margins of the deals that were won; "
+
+    def row(bounds: tuple[float, float], cost: float, code: int | None) -> Row:
+        own = pairs[0] == code if code is not None else np.ones(len(has), dtype=bool)
+        n_known, n_lacking = (len(np.unique(pairs[1, own & each])) for each in (has, ~has))
+        note = what + ("" if code is None else "; its own costs only") + left_out(n_lacking, "a margin")
+        if is_none_known or (n_lacking and not n_known):
+            return scene.row(metric, n_known, NO_FIGURE, "ratio", absent + note, code)
+        return scene.row(metric, n_known, (nan, *_returns(bounds, cost)), "ratio", note, code)
+
+    yield row(both, total, None)
     named = scene.books.partner >= 0
     own = np.bincount(scene.books.partner[named], scene.books.amount[named], n)
     for code in np.flatnonzero(own > 0).tolist():
-        bounds = _returns((float(low[code]), float(high[code])), float(own[code]))
-        count = int((scene.sourced_by[known] == code).sum())
-        yield scene.row(metric, count, (nan, *bounds), "ratio", f"{what}; its own costs only", code)
+        yield row((float(low[code]), float(high[code])), float(own[code]), code)
 
 
 def _returns(margins: tuple[float, float], cost: float) -> tuple[float, float]:
@@ -130,6 +150,7 @@ def lifetime_value(scene: Scene, discount: float) -> Iterator[Row]:
         return
     deals, columns = scene.deals, scene.deals.snapshot.deals
     known = scene.won & (columns.account[deals.selected] >= 0) & np.isfinite(scene.margins[deals.selected])
+    n_lacking = int((scene.won & ~np.isfinite(scene.margins[deals.selected])).sum())
     position, who = deals.selected[known], scene.sourced_by[known]
     order = np.lexsort((position, columns.closed_at[position], columns.account[position]))
     position, who = position[order], who[order]
@@ -157,6 +178,8 @@ def lifetime_value(scene: Scene, discount: float) -> Iterator[Row]:
         n_years = int(np.isfinite(mine).any(axis=0).sum())
         n_followed = int(np.isfinite(mine[:, 0]).sum())
         note = f"{n_years} of {_YEARS} years; {n_followed} customers followed for the first"
+        if code is None:
+            note += left_out(n_lacking, "a margin")
         low, high = bootstrap(mine, worth, seed=scene.seed) if n_followed > 1 else (nan, nan)
         figures = (float(worth(mine[None])[0]) if len(mine) else nan, low, high)
         yield scene.row(metric, len(mine), figures, currency, note, code)
@@ -167,6 +190,7 @@ def concentration(scene: Scene) -> Iterator[Row]:
     known = scene.roster.signed_at != OPEN
     revenue = np.sort(scene.revenue[known | (scene.revenue > 0)])[::-1]
     total, n = float(revenue.sum()), len(revenue)
+    unvalued = left_out(int((scene.won & (scene.sourced_by >= 0) & ~scene.earned).sum()), "an amount")
     for k in _TOP:
         share = float(revenue[:k].sum()) / total if total > 0 else nan
         yield scene.row(
@@ -174,11 +198,11 @@ def concentration(scene: Scene) -> Iterator[Row]:
             n,
             (share, nan, nan),
             "share",
-            f"of sourced revenue, by the {k} largest of {n:,}",
+            f"of sourced revenue, by the {k} largest of {n:,}{unvalued}",
         )
     rank = np.arange(n, 0, -1)
     gini = 2 * float(rank @ revenue) / (n * total) - (n + 1) / n if total > 0 else nan
-    note = "of sourced revenue, over all partners signed or earning: 0 equal, 1 all by one"
+    note = f"of sourced revenue, over all partners signed or earning: 0 equal, 1 all by one{unvalued}"
     yield scene.row("gini", n, (gini, nan, nan), "ratio", note)
 
 

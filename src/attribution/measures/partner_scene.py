@@ -14,7 +14,7 @@ from attribution.measures.intervals import Bools, Estimate, Floats, Ints
 from attribution.measures.partner_tables import Books, Roster
 from attribution.measures.results import Row
 
-__all__ = ["NO_FIGURE", "UNSIGNED", "Figures", "Scene", "acts", "figures_of"]
+__all__ = ["NO_FIGURE", "UNSIGNED", "Figures", "Scene", "acts", "figures_of", "left_out"]
 
 Figures = tuple[float, float, float]
 """Value, low and high; NaN for what is absent."""
@@ -106,6 +106,11 @@ def acts(scene: Scene) -> tuple[Ints, Ints]:
     rows = scene.deals.involved & scene.is_selected[scene.deals.deal_of]
     rows &= touchpoints.kind != KINDS.index("handed_over")
     return touchpoints.partner[rows].astype(np.int64), touchpoints.occurred_at[rows]
+
+
+def left_out(n: int, what: str) -> str:
+    """In words, how many won deals are left out since this is not known of them; empty for none."""
+    return f"; won deals without {what}, left out: {n:,}" if n else ""
 
 
 def figures_of(estimate: Estimate, unit: float = 1) -> Figures:

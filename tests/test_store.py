@@ -20,7 +20,7 @@ from attribution.errors import StoppedEarly, StoreError, UsageError
 from attribution.mapping import Mapping
 from attribution.readings import readings
 from attribution.store import Store
-from attribution.sync.run import Progress
+from attribution.sync.report import Progress
 from attribution.sync.salesforce import Salesforce
 from attribution.testing import Org
 

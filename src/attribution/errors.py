@@ -100,7 +100,7 @@ class StoppedEarly(AttributionError):
     code = "stopped_early"
     exit_code = 4
     report: Any = None
-    """What was done before, such as the :class:`~attribution.sync.run.SyncReport` of a sync; else None."""
+    """What was done before, such as the :class:`~attribution.sync.report.SyncReport` of a sync; else None."""
 
 
 class DataError(AttributionError):

@@ -36,14 +36,15 @@ from attribution.sync.budget import Budget
 from attribution.sync.evidence import has_evidence, strangers
 from attribution.sync.personal import personal_fields
 from attribution.sync.planning import Plan, described, plan, problems
-from attribution.sync.run import Progress, SyncReport, run
+from attribution.sync.report import Progress, SyncReport
+from attribution.sync.run import run
 from attribution.sync.schema import Schema
 from attribution.sync.source import ObjectSummary, Source
 
 if TYPE_CHECKING:
+    from attribution.sync.drift import Verification
     from attribution.sync.estimation import Estimate
     from attribution.sync.salesforce import Salesforce
-    from attribution.sync.verification import Verification
 
 __all__ = ["Store"]
 
@@ -283,7 +284,7 @@ class Store:
         objects
             Only these; default: all that the mapping reads.
         progress
-            Called with a :class:`~attribution.sync.run.Progress` after every page.
+            Called with a :class:`~attribution.sync.report.Progress` after every page.
         log
             Called with a document after every object and at the end; it holds no secret and no value of a
             record, and is meant for one line of a log.
@@ -320,7 +321,7 @@ class Store:
         StoppedEarly
             If one of these limits is reached, or the organization's daily quota is used up. What was
             complete is committed, and the next sync begins with what was not. ``error.report`` is the
-            :class:`~attribution.sync.run.SyncReport`, or None if no object had been begun.
+            :class:`~attribution.sync.report.SyncReport`, or None if no object had been begun.
         """
         budget = Budget(max_api_calls, max_quota_percent, deadline, jitter)
         if parallel < 1:

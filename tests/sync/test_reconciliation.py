@@ -15,7 +15,7 @@ from attribution.errors import StoppedEarly, UsageError
 from attribution.mapping import Mapping
 from attribution.store import Store
 from attribution.sync.reconciliation import Reconciliation
-from attribution.sync.run import SyncReport
+from attribution.sync.report import SyncReport
 from attribution.sync.salesforce import Salesforce
 from attribution.testing import Org
 

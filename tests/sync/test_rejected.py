@@ -13,7 +13,7 @@ import pytest
 from attribution.mapping import Mapping
 from attribution.readings import readings
 from attribution.store import Store
-from attribution.sync.run import SyncReport
+from attribution.sync.report import SyncReport
 from attribution.sync.salesforce import Salesforce
 from attribution.testing import Org
 

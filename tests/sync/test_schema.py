@@ -15,7 +15,7 @@ import pytest
 from attribution.errors import StoreError, TransientCrmError, UsageError
 from attribution.mapping import Mapping
 from attribution.store import Store
-from attribution.sync.run import Progress, SyncReport
+from attribution.sync.report import Progress, SyncReport
 from attribution.sync.salesforce import Salesforce
 from attribution.sync.schema import Schema
 from attribution.testing import Field, Org

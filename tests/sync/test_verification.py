@@ -16,8 +16,8 @@ from attribution.cli import main
 from attribution.errors import StoppedEarly, StoreError, UsageError
 from attribution.mapping import Mapping
 from attribution.store import Store
+from attribution.sync.drift import FieldDrift, MonthDrift, ObjectVerification
 from attribution.sync.salesforce import Salesforce
-from attribution.sync.verification import FieldDrift, MonthDrift, ObjectVerification
 from attribution.testing import Field, Org, generate
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)

@@ -13,7 +13,9 @@ import requests
 
 from attribution.errors import StoppedEarly
 from attribution.sync.budget import Budget
-from attribution.sync.wire import Garbled, Grant, Kind, Wire, classify, read_json, usage_of
+from attribution.sync.failures import Garbled, Kind, classify, read_json, usage_of
+from attribution.sync.session import Grant
+from attribution.sync.wire import Wire
 
 
 def rest(code: str, message: str = "") -> bytes:

@@ -16,7 +16,7 @@ from attribution.cli.progress import progress
 from attribution.errors import CrmError, DataError, StoppedEarly, TransientCrmError, known
 
 if TYPE_CHECKING:
-    from attribution.sync.run import SyncReport
+    from attribution.sync.report import SyncReport
 
 __all__ = ["doctor", "overlaps", "runs", "sync", "verify"]
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from attribution.sync.run import Progress
+    from attribution.sync.report import Progress
 
 __all__ = ["progress"]
 

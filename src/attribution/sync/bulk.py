@@ -14,7 +14,8 @@ import requests
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from attribution.errors import AttributionError, CrmError, TransientCrmError
-from attribution.sync.wire import Garbled, Kind, Wire, kind_of, read_json
+from attribution.sync.failures import Garbled, Kind, kind_of, read_json
+from attribution.sync.wire import Wire
 
 __all__ = ["BULK_PAGE_ROWS", "JobFailed", "Staging", "read_in_bulk"]
 

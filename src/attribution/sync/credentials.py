@@ -18,7 +18,8 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from attribution.errors import UsageError
-from attribution.sync.wire import Failure, Grant, Kind
+from attribution.sync.failures import Failure, Kind
+from attribution.sync.session import Grant
 
 __all__ = ["Connection", "Environment", "Login", "login_for"]
 

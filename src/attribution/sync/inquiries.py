@@ -9,9 +9,10 @@ from decimal import Decimal
 from typing import Any, Final
 
 from attribution.errors import CrmError, TransientCrmError
+from attribution.sync.failures import Garbled, Kind, failure_of, kind_of, read_json
 from attribution.sync.source import Visibility
 from attribution.sync.watermark import literal
-from attribution.sync.wire import Garbled, Kind, Wire, failure_of, kind_of, read_json
+from attribution.sync.wire import Wire
 
 __all__ = ["Edition", "Inquiries", "Won"]
 

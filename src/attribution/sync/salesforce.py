@@ -11,101 +11,35 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import polars as pl
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel
 
 from attribution.arrays import INSTANT
 from attribution.errors import AttributionError, CrmError, RefusedError, StoppedEarly, TransientCrmError
 from attribution.sync.budget import Budget
 from attribution.sync.bulk import BULK_PAGE_ROWS, JobFailed, Staging, read_in_bulk
 from attribution.sync.credentials import Connection, Environment, login_for
+from attribution.sync.documents import Covered, DeletedRecords, Global, Object, described, validated
+from attribution.sync.failures import Kind, kind_of, read_json
 from attribution.sync.inquiries import Inquiries
+from attribution.sync.rest import PAGE_ROWS, Queries, condition, selected
 from attribution.sync.schema import Kept, Schema
-from attribution.sync.source import Deletions, FieldDescription, ObjectDescription, ObjectSummary
-from attribution.sync.watermark import Window, halved, literal
-from attribution.sync.wire import Garbled, Kind, Wire, kind_of, read_json
+from attribution.sync.source import Deletions, ObjectDescription, ObjectSummary
+from attribution.sync.watermark import Window
+from attribution.sync.wire import Wire
 
 __all__ = ["Salesforce"]
 
 _BULK_ABOVE: Final = 5_000
 """More rows than this are read in bulk."""
-_PAGE_ROWS: Final = 2_000
-"""Rows of a page by REST; Salesforce may send fewer where they are wide."""
 _POLLS: Final = 5
 """How often a bulk job is looked at until it is done, about."""
-_REST_READS: Final = 3
-"""How often a read by REST is begun anew when its pages vanish or do not add up."""
-_IDS_PER_QUERY: Final = 200
 _SHORTEST: Final = timedelta(minutes=2)
 """A span for which Salesforce lists few ids; it wants more than one minute."""
 
 M = TypeVar("M", bound=BaseModel)
-
-
-class _Document(BaseModel):
-    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
-
-
-class _Summary(_Document):
-    name: str
-    key_prefix: Annotated[str | None, Field(alias="keyPrefix")] = None
-    queryable: bool
-    label: str = ""
-
-
-class _Global(_Document):
-    sobjects: list[_Summary]
-
-
-class _Choice(_Document):
-    value: str | None = None
-    active: bool = True
-
-
-class _Child(_Document):
-    object: Annotated[str, Field(alias="childSObject")]
-    field: str
-    cascades: Annotated[bool, Field(alias="cascadeDelete")] = False
-
-
-class _Field(_Document):
-    name: str
-    type: str
-    refers_to: Annotated[tuple[str, ...] | None, Field(alias="referenceTo")] = None
-    filterable: bool = True
-    label: str = ""
-    values: Annotated[tuple[_Choice, ...] | None, Field(alias="picklistValues")] = None
-
-
-class _Object(_Document):
-    name: str
-    replicateable: bool = False
-    fields: list[_Field]
-    children: Annotated[tuple[_Child, ...] | None, Field(alias="childRelationships")] = None
-
-
-class _Page(_Document):
-    total: Annotated[int, Field(alias="totalSize", ge=0)]
-    done: bool
-    following: Annotated[str | None, Field(alias="nextRecordsUrl", pattern="^/services/data/")] = None
-    records: list[dict[str, Any]]
-
-
-class _Covered(_Document):
-    until: Annotated[AwareDatetime, Field(alias="latestDateCovered")]
-
-
-class _Deleted(_Document):
-    id: str
-    at: Annotated[AwareDatetime, Field(alias="deletedDate")]
-
-
-class _DeletedRecords(_Document):
-    records: Annotated[list[_Deleted], Field(alias="deletedRecords")]
-    since: Annotated[AwareDatetime | None, Field(alias="earliestDateAvailable")] = None
-    until: Annotated[AwareDatetime | None, Field(alias="latestDateCovered")] = None
 
 
 class Salesforce(Inquiries):
@@ -221,6 +155,7 @@ class Salesforce(Inquiries):
             sleep=sleep,
             clock=clock,
         )
+        self._queries = Queries(self._wire, self._base)
 
     def __repr__(self) -> str:
         return f"Salesforce({self._host!r})"
@@ -229,6 +164,7 @@ class Salesforce(Inquiries):
         """Another connection, for another thread: same login and limits; it counts its own calls only."""
         twin = copy.copy(self)
         twin._wire = self._wire.twin()
+        twin._queries = Queries(twin._wire, twin._base)
         return twin
 
     def stop(self, reason: StoppedEarly) -> None:
@@ -253,7 +189,7 @@ class Salesforce(Inquiries):
     @functools.cached_property
     def organization_id(self) -> str:
         """Id of the organization, 18 characters."""
-        records = self._query("SELECT Id FROM Organization").records
+        records = self._queries.page("SELECT Id FROM Organization").records
         if len(records) != 1 or not isinstance(records[0].get("Id"), str):
             raise RefusedError(
                 "Salesforce does not show the Organization record",
@@ -290,7 +226,7 @@ class Salesforce(Inquiries):
 
     def objects(self) -> Mapping[str, ObjectSummary]:
         """Every object that the connected user can see."""
-        found = self._get(_Global, f"{self._base}/sobjects")
+        found = self._get(Global, f"{self._base}/sobjects")
         summaries = (
             ObjectSummary(each.name, each.key_prefix, each.queryable, each.label) for each in found.sobjects
         )
@@ -305,10 +241,10 @@ class Salesforce(Inquiries):
         now = self.server_time if schema is not None else None
         kept = None if schema is None or now is None or anew else schema.get(object, now)
 
-        def accept(response: Any) -> _Object:
+        def accept(response: Any) -> Object:
             if kept is not None and response.status_code == 304:
-                return _validated(_Object, kept.document)
-            found = _validated(_Object, read_json(response))
+                return validated(Object, kept.document)
+            found = validated(Object, read_json(response))
             modified = response.headers.get("Last-Modified")
             if schema is not None and now is not None and modified:
                 schema.put(object, Kept(modified, now, found.model_dump(by_alias=True, mode="json")))
@@ -316,10 +252,7 @@ class Salesforce(Inquiries):
 
         headers = {"If-Modified-Since": kept.modified} if kept is not None else None
         found = self._wire.call("GET", f"{self._base}/sobjects/{object}/describe", accept, headers=headers)
-        fields = {field.name: _field(field) for field in found.fields}
-        children = tuple((child.object, child.field) for child in found.children or ())
-        owned = frozenset((child.object, child.field) for child in found.children or () if child.cascades)
-        return ObjectDescription(found.name, fields, found.replicateable, children, owned)
+        return described(found)
 
     def count(
         self,
@@ -330,28 +263,20 @@ class Salesforce(Inquiries):
         cursor: str | None = None,
     ) -> int:
         """Number of records, soft-deleted ones included, that meet a SOQL condition."""
-
-        def accept(response: Any) -> int:
-            page = _validated(_Page, read_json(response))
-            if page.records or not page.done:
-                raise Garbled("a count with records, or without an end")
-            return page.total
-
-        soql = f"SELECT COUNT() FROM {object}{_condition(cursor, window, where)}"
-        return self._wire.call("GET", f"{self._base}/queryAll", accept, params={"q": soql})
+        return self._queries.count(object, where, window=window, cursor=cursor)
 
     def count_by(self, object: str, path: str) -> dict[str | None, int]:
         """Number of live records per value of a field, or of one behind a lookup."""
         soql = f"SELECT {path} value, COUNT(Id) n FROM {object} GROUP BY {path}"
         try:
-            return {each["value"]: int(each["n"]) for each in self._query(soql, "query").records}
+            return {each["value"]: int(each["n"]) for each in self._queries.page(soql, "query").records}
         except (KeyError, TypeError, ValueError):
             raise TransientCrmError("Salesforce: the answer to a count by value makes no sense") from None
 
     def effort(self, rows: int) -> tuple[str, int]:
         """How so many records would be read, ``REST`` or ``bulk``, and in about how many calls."""
         if rows <= _BULK_ABOVE:
-            return "REST", math.ceil(rows / _PAGE_ROWS)
+            return "REST", math.ceil(rows / PAGE_ROWS)
         # made, looked at, fetched, dropped
         return "bulk", 1 + _POLLS + math.ceil(rows / BULK_PAGE_ROWS) + 1
 
@@ -359,17 +284,17 @@ class Salesforce(Inquiries):
         """Up to which instant every change of a replicateable object is visible now."""
         path = f"{self._base}/sobjects/{object}/updated/"
         try:
-            covered = self._get(_Covered, path, {"start": _iso(since), "end": _iso(until)})
+            covered = self._get(Covered, path, {"start": _iso(since), "end": _iso(until)})
         except CrmError as error:
             if kind_of(error) is not Kind.TOO_MANY:
                 raise
-            covered = self._get(_Covered, path, {"start": _iso(until - _SHORTEST), "end": _iso(until)})
+            covered = self._get(Covered, path, {"start": _iso(until - _SHORTEST), "end": _iso(until)})
         return min(covered.until.astimezone(UTC), self.server_time)
 
     def deletions(self, object: str, since: datetime, until: datetime) -> Deletions:
         """Which records of a replicateable object were deleted in a span of time."""
         path = f"{self._base}/sobjects/{object}/deleted/"
-        found = self._get(_DeletedRecords, path, {"start": _iso(since), "end": _iso(until)})
+        found = self._get(DeletedRecords, path, {"start": _iso(since), "end": _iso(until)})
         rows = pl.DataFrame(
             {"Id": [each.id for each in found.records], "deleted_at": [each.at for each in found.records]},
             schema={"Id": pl.String(), "deleted_at": INSTANT},
@@ -379,12 +304,7 @@ class Salesforce(Inquiries):
 
     def are_live(self, object: str, ids: Sequence[str]) -> set[str]:
         """Those of the given records that exist and are not deleted."""
-        live: set[str] = set()
-        for first in range(0, len(ids), _IDS_PER_QUERY):
-            listed = ",".join(f"'{each}'" for each in ids[first : first + _IDS_PER_QUERY])
-            page = self._query(f"SELECT Id FROM {object} WHERE Id IN ({listed})", operation="query")
-            live.update(str(record["Id"]) for record in page.records)
-        return live
+        return self._queries.live(object, ids)
 
     def read(
         self,
@@ -402,8 +322,8 @@ class Salesforce(Inquiries):
         ``where`` is one more condition, in SOQL, that they meet.
         Up to 5,000 rows come by REST, more by a bulk job, unless the object cannot be read that way.
         """
-        selected = _selected(fields)
-        soql = f"SELECT {', '.join(selected)} FROM {object}{_condition(cursor, window, where)}"
+        names = selected(fields)
+        soql = f"SELECT {', '.join(names)} FROM {object}{condition(cursor, window, where)}"
         begun = Staging(staging).begun(self._wire.server_time)
         total: int | None = None
         if begun is None or begun.soql != soql:
@@ -422,7 +342,7 @@ class Salesforce(Inquiries):
                     f"{self._base}/jobs/query",
                     object,
                     soql,
-                    selected,
+                    names,
                     until=window.until,
                     staging=staging,
                     poll_seconds=self._poll_seconds,
@@ -433,17 +353,13 @@ class Salesforce(Inquiries):
                 # both are told before the first page, so no row has been delivered yet
                 if not isinstance(error, JobFailed) and kind_of(error) is not Kind.NOT_BULK:
                     raise
-        yield from self._read_window(object, selected, window, cursor, where, progress)
+        yield from self._queries.of_window(object, names, window, cursor, where, progress)
 
     def read_ids(
         self, object: str, fields: Sequence[str], ids: Sequence[str], *, where: str | None = None
     ) -> Iterator[pl.DataFrame]:
         """Those of the given records that there are, soft-deleted ones included, every value as text."""
-        selected = _selected(fields)
-        for first in range(0, len(ids), _IDS_PER_QUERY):
-            listed = ", ".join(f"'{each}'" for each in ids[first : first + _IDS_PER_QUERY])
-            condition = f"Id IN ({listed})" if where is None else f"Id IN ({listed}) AND ({where})"
-            yield from self._read_by_rest(object, selected, None, None, condition, lambda rows, total: None)
+        yield from self._queries.of_ids(object, selected(fields), ids, where)
 
     def begun(
         self,
@@ -460,176 +376,13 @@ class Salesforce(Inquiries):
         if begun is None:
             return None
         earlier = Window(window.since, begun.until)
-        soql = f"SELECT {', '.join(_selected(fields))} FROM {object}{_condition(cursor, earlier, where)}"
+        soql = f"SELECT {', '.join(selected(fields))} FROM {object}{condition(cursor, earlier, where)}"
         return earlier if begun.soql == soql else None
-
-    def _read_window(
-        self,
-        object: str,
-        fields: Sequence[str],
-        window: Window,
-        cursor: str | None,
-        where: str | None,
-        progress: Callable[[int, int | None], None],
-    ) -> Iterator[pl.DataFrame]:
-        """Read a window by REST; one that takes Salesforce too long is read in halves, and these again."""
-        try:
-            yield from self._read_by_rest(object, fields, window, cursor, where, progress)
-            return
-        except CrmError as error:
-            halves = halved(window) if cursor and kind_of(error) is Kind.TIMEOUT else ()
-            if not halves:
-                raise
-        for half in halves:
-            yield from self._read_window(object, fields, half, cursor, where, progress)
-
-    def _read_by_rest(
-        self,
-        object: str,
-        fields: Sequence[str],
-        window: Window | None,
-        cursor: str | None,
-        where: str | None,
-        progress: Callable[[int, int | None], None],
-    ) -> Iterator[pl.DataFrame]:
-        """Every page of a window in the order of its keys; after pages are lost, from the last key on."""
-        names = list(dict.fromkeys((*fields, cursor or "Id", "Id")))
-        order = f"{cursor}, Id" if cursor else "Id"
-        after: str | None = None
-        left: int | None = None
-        failures = 0
-        while True:
-            condition = " AND ".join(f"({each})" for each in (where, after) if each) or None
-            soql = f"SELECT {', '.join(names)} FROM {object}{_condition(cursor, window, condition)}"
-            delivered = 0
-            try:
-                for total, page in self._rest_pages(f"{soql} ORDER BY {order}", names, left):
-                    # what was expected of the whole window, less what has come of it
-                    left = total - page.height if delivered == 0 else (left or 0) - page.height
-                    delivered += page.height
-                    progress(delivered, total)
-                    if page.height:
-                        after = _after(page, cursor)
-                        yield page.select(fields)
-                if left:
-                    raise TransientCrmError(
-                        f"Salesforce: a query of {delivered + left} rows delivered {delivered}"
-                    )
-                return
-            except TransientCrmError as error:
-                if kind_of(error) not in (Kind.LOCATOR, None):
-                    raise
-                failures = 1 if kind_of(error) is Kind.LOCATOR and delivered else failures + 1
-                if failures >= _REST_READS:
-                    raise
-                if isinstance(error, _Inconsistent) or after is None:
-                    # rows are missing somewhere before the last key
-                    after, left = None, None
-
-    def _rest_pages(
-        self, soql: str, fields: Sequence[str], expected: int | None
-    ) -> Iterator[tuple[int, pl.DataFrame]]:
-        """The pages of one query, each with the number of rows that all of them have."""
-        page, frame = self._rest_page(f"{self._base}/queryAll", fields, {"q": soql})
-        if expected is not None and page.total != expected:
-            raise _Inconsistent(f"Salesforce: {expected} rows were left of a query, and now {page.total} are")
-        yield page.total, frame
-        seen, ids = {""}, [frame["Id"]]
-        while not page.done:
-            following = page.following or ""
-            if following in seen:
-                raise TransientCrmError("Salesforce: the pages of a query go in circles")
-            seen.add(following)
-            page, frame = self._rest_page(following, fields)
-            ids.append(frame["Id"])
-            yield page.total, frame
-        if len(ids) > 1 and pl.concat(ids).is_duplicated().any():
-            raise _Inconsistent("Salesforce: one row of a query came in the place of another")
-
-    def _rest_page(
-        self, path: str, fields: Sequence[str], params: Mapping[str, str] | None = None
-    ) -> tuple[_Page, pl.DataFrame]:
-        def accept(response: Any) -> tuple[_Page, pl.DataFrame]:
-            page = _validated(_Page, read_json(response))
-            frame = _as_text(page.records, fields)
-            if frame["Id"].is_duplicated().any():
-                raise Garbled("a page with one row in the place of another")
-            return page, frame
-
-        return self._wire.call("GET", path, accept, params=params)
-
-    def _query(self, soql: str, operation: str = "queryAll") -> _Page:
-        return self._get(_Page, f"{self._base}/{operation}", {"q": soql})
 
     def _get(self, document: type[M], path: str, params: Mapping[str, str] | None = None) -> M:
         return self._wire.call(
-            "GET", path, lambda response: _validated(document, read_json(response)), params=params
+            "GET", path, lambda response: validated(document, read_json(response)), params=params
         )
-
-
-def _field(found: _Field) -> FieldDescription:
-    values = tuple(choice.value for choice in found.values or () if choice.active and choice.value)
-    return FieldDescription(
-        found.name, found.type, found.refers_to or (), found.filterable, found.label, values
-    )
-
-
-def _validated(document: type[M], found: Any) -> M:
-    try:
-        return document.model_validate(found)
-    except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise Garbled(f"unexpected document at {where}") from None
-
-
-def _as_text(records: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> pl.DataFrame:
-    """Records as columns of text."""
-    try:
-        columns = {name: [_text(record[name]) for record in records] for name in fields}
-    except KeyError as error:
-        raise Garbled(f"a record without {error}") from None
-    return pl.DataFrame(columns, schema=dict.fromkeys(fields, pl.String()))
-
-
-def _text(value: Any) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        # JSON can spell half a surrogate pair, which is no text that could be stored
-        return value if value.isprintable() else value.encode("utf-8", "replace").decode("utf-8")
-    raise Garbled("a value that is neither text, number nor flag")
-
-
-class _Inconsistent(TransientCrmError):
-    """What is left of a query is not what was left of it before."""
-
-
-def _after(page: pl.DataFrame, cursor: str | None) -> str | None:
-    """SOQL condition for what comes after the last record of a page; None where its key cannot be read."""
-    last = page.row(-1, named=True)
-    if cursor is None:
-        return f"Id > '{last['Id']}'"
-    try:
-        at = literal(datetime.fromisoformat(last[cursor]))
-    except (TypeError, ValueError):
-        return None
-    return f"{cursor} > {at} OR ({cursor} = {at} AND Id > '{last['Id']}')"
-
-
-def _selected(fields: Sequence[str]) -> list[str]:
-    """Id comes last, because it is never empty: that shows a row of a bulk page that was cut short."""
-    return [name for name in fields if name != "Id"] + ["Id"]
-
-
-def _condition(cursor: str | None, window: Window | None, where: str | None) -> str:
-    """WHERE with everything that the records must meet, or nothing."""
-    parts = [] if where is None else [f"({where})"]
-    if cursor is not None and window is not None:
-        parts += [f"{cursor} >= {literal(window.since)}"] if window.since else []
-        parts.append(f"{cursor} < {literal(window.until)}")
-    return f" WHERE {' AND '.join(parts)}" if parts else ""
 
 
 def _iso(instant: datetime) -> str:

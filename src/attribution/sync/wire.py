@@ -1,22 +1,15 @@
-"""Requests to Salesforce that survive what the wire does: one classifier of answers, one retry loop."""
+"""Requests to Salesforce that survive what the wire does: one retry loop, and errors without secrets."""
 
 from __future__ import annotations
 
 import copy
 import itertools
-import json
 import random
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from enum import Enum
-from threading import Lock
+from datetime import datetime
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import requests
 from requests.exceptions import (
@@ -27,7 +20,6 @@ from requests.exceptions import (
     SSLError,
     Timeout,
 )
-from requests.structures import CaseInsensitiveDict
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 from urllib3.exceptions import NewConnectionError
 
@@ -40,283 +32,16 @@ from attribution.errors import (
     UsageError,
 )
 from attribution.sync.budget import Budget, Gate
+from attribution.sync.failures import RETRIED, Failure, Kind, read_json
+from attribution.sync.session import Account, Grant, Session
 from attribution.sync.source import NotShown
 
-__all__ = ["Failure", "Garbled", "Grant", "Kind", "Wire", "classify", "failure_of", "kind_of", "usage_of"]
+__all__ = ["Wire"]
 
 T = TypeVar("T")
 
-_TIMEOUTS: Final = (10.0, 180.0)  # seconds to connect and to wait for bytes; a query may run two minutes
 _ATTEMPTS: Final = 6
 _LONGEST_WAIT: Final = 120.0
-_TRANSIENT_STATUS: Final = frozenset({406, 408, 420, 429, 500, 502, 503, 504})
-_UNCHANGED: Final = 304
-"""A success only for whoever asked for what has changed: others find no document in it."""
-_FATAL_SESSIONS: Final = ("not valid for use with the REST API", "Connected app is not attached to Agent")
-_FAULT: Final = re.compile(rb"<(?:\w+:)?(exceptionCode|exceptionMessage)>([^<]*)<")
-_USAGE: Final = re.compile(r"(?<![\w-])api-usage=(\d+)/(\d+)")
-
-
-class Kind(Enum):
-    """What an unsuccessful answer means for the caller."""
-
-    TRANSIENT = "transient"
-    UNREACHABLE = "nobody there"
-    CONCURRENT = "too many long requests at once"
-    LOCK = "record locked"
-    EXPIRED = "session expired"
-    QUOTA = "daily quota used up"
-    LOCATOR = "page of results gone"
-    TIMEOUT = "query too slow"
-    TOO_MANY = "too many ids for one answer"
-    MISSING = "object or field missing"
-    NOT_BULK = "not readable in bulk"
-    REFUSED = "refused"
-    FATAL = "fatal"
-
-
-_RETRIED: Final = frozenset({Kind.TRANSIENT, Kind.UNREACHABLE, Kind.CONCURRENT, Kind.LOCK})
-_BY_CODE: Final[Mapping[str, Kind]] = {
-    "INVALID_SESSION_ID": Kind.EXPIRED,
-    "InvalidSessionId": Kind.EXPIRED,
-    "INVALID_QUERY_LOCATOR": Kind.LOCATOR,
-    "QUERY_TIMEOUT": Kind.TIMEOUT,
-    "EXCEEDED_ID_LIMIT": Kind.TOO_MANY,
-    "INVALID_FIELD": Kind.MISSING,
-    "INVALID_TYPE": Kind.MISSING,
-    "UNABLE_TO_LOCK_ROW": Kind.LOCK,
-    "SERVER_UNAVAILABLE": Kind.TRANSIENT,
-    "TXN_SECURITY_METERING_ERROR": Kind.TRANSIENT,
-    "LIMIT_EXCEEDED": Kind.QUOTA,
-    "INVALIDENTITY": Kind.NOT_BULK,
-    "FEATURENOTENABLED": Kind.NOT_BULK,
-    "UNSUPPORTED_API_VERSION": Kind.REFUSED,
-    "API_DISABLED_FOR_ORG": Kind.REFUSED,
-    "INSUFFICIENT_ACCESS": Kind.REFUSED,
-    "INVALID_LOGIN": Kind.REFUSED,
-    "invalid_grant": Kind.REFUSED,
-    "invalid_client": Kind.REFUSED,
-    "invalid_client_id": Kind.REFUSED,
-}
-
-
-class Failure(Exception):
-    """One unsuccessful answer, before it is decided what becomes of it. Never leaves this package."""
-
-    def __init__(self, kind: Kind, code: str, text: str = "", retry_after: float | None = None) -> None:
-        super().__init__(f"{code}: {text}" if text else code)
-        self.kind = kind
-        self.code = code
-        self.text = text
-        self.retry_after = retry_after
-
-
-class Garbled(Failure):
-    """An answer with a good status that cannot be what was asked for: cut, or not Salesforce's."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(Kind.TRANSIENT, "garbled answer", what)
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """A session: where the organization lives and the token to show there."""
-
-    host: str
-    token: str
-
-    def __repr__(self) -> str:
-        return f"Grant({self.host})"
-
-
-def classify(status: int, headers: Mapping[str, str], body: bytes) -> Failure | None:
-    """Say what an answer means, from its status, headers and raw body; None if it is a success.
-
-    Examples
-    --------
-    >>> body = b'[{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": "TotalRequests Limit exceeded."}]'
-    >>> classify(403, {}, body).kind
-    <Kind.QUOTA: 'daily quota used up'>
-    >>> classify(503, {"Retry-After": "7"}, b"<html>").retry_after
-    7.0
-    """
-    if 200 <= status < 300 or status == _UNCHANGED:
-        return None
-    code, text = _error_in(body)
-    kind = _kind(status, code, text)
-    label = code or f"HTTP {status}"
-    return Failure(kind, label, text, _retry_after(CaseInsensitiveDict(headers)))
-
-
-def _kind(status: int, code: str, text: str) -> Kind:
-    if any(words in text for words in _FATAL_SESSIONS):
-        return Kind.REFUSED
-    if code == "REQUEST_LIMIT_EXCEEDED":
-        return Kind.CONCURRENT if "concurrent" in text.lower() else Kind.QUOTA
-    if "No such column" in text:
-        # a bulk job tells it under a code of its own
-        return Kind.MISSING
-    if ("Bulk API" in text and "not supported" in text) or "not supported in Bulk Query" in text:
-        return Kind.NOT_BULK
-    if "Max bulk v2 query" in text:
-        return Kind.QUOTA
-    if code in _BY_CODE:
-        return _BY_CODE[code]
-    if status in _TRANSIENT_STATUS or status >= 500:
-        return Kind.TRANSIENT
-    if status == 401:
-        return Kind.EXPIRED
-    if status in (403, 410):
-        return Kind.REFUSED
-    return Kind.MISSING if status == 404 else Kind.FATAL
-
-
-def _error_in(body: bytes) -> tuple[str, str]:
-    """Salesforce's own code and message: a list, an OAuth object, a Bulk object or a SOAP fault."""
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        fault = {name: value.decode("utf-8", "replace") for name, value in _FAULT.findall(body)}
-        return fault.get(b"exceptionCode", "").rpartition(":")[2], fault.get(b"exceptionMessage", "")
-    if isinstance(found, list) and found:
-        found = found[0]
-    if not isinstance(found, dict):
-        return "", ""
-    code = found.get("errorCode") or found.get("exceptionCode") or found.get("error") or ""
-    text = found.get("message") or found.get("exceptionMessage") or found.get("error_description") or ""
-    return str(code), " ".join(str(text).split())
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    value = headers.get("Retry-After")
-    if value is None:
-        return None
-    if value.strip().isdecimal():
-        return float(value)
-    until, now = _http_date(value), _http_date(headers.get("Date"))
-    return max(0.0, (until - now).total_seconds()) if until and now else None
-
-
-def _http_date(value: str | None) -> datetime | None:
-    try:
-        return parsedate_to_datetime(value or "").astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
-def usage_of(headers: Mapping[str, str]) -> tuple[int, int] | None:
-    """Calls used and allowed per day, from ``Sforce-Limit-Info`` with or without its per-app part.
-
-    Examples
-    --------
-    >>> usage_of({"Sforce-Limit-Info": "api-usage=25/5000; per-app-api-usage=17/250(appName=x)"})
-    (25, 5000)
-    """
-    found = _USAGE.search(headers.get("Sforce-Limit-Info", ""))
-    return (int(found[1]), int(found[2])) if found else None
-
-
-def kind_of(error: AttributionError) -> Kind | None:
-    """Which unsuccessful answer an error stands for, if it stands for one."""
-    failure = failure_of(error)
-    return failure.kind if failure is not None else None
-
-
-def failure_of(error: AttributionError) -> Failure | None:
-    """The unsuccessful answer that an error stands for, if it stands for one."""
-    return error.__cause__ if isinstance(error.__cause__, Failure) else None
-
-
-class _Account:
-    """What the sessions of all threads share: who is signed in, what was sent, and what may be."""
-
-    def __init__(self) -> None:
-        self.gate: Gate | None = None
-        self.sent = 0
-        self.usage: tuple[int, int] | None = None
-        self._counted_in_usage = 0
-        self._under_way: set[int] = set()
-        self.grant: Grant | None = None
-        self.denied: RefusedError | None = None
-        self.tokens: tuple[str, ...] = ()
-        """Of every grant so far: none of them may be told."""
-        self.counting = Lock()
-        self.signing_in = Lock()
-
-    def check(self, *, wait: float = 0.0) -> None:
-        """Pass if the budget allows another request, or a wait."""
-        if self.gate is not None:
-            # an answer knows nothing of what was sent after its request
-            used = self.usage and (self.usage[0] + self.sent - self._counted_in_usage, self.usage[1])
-            self.gate.check(self.sent, used, wait)
-
-    @contextmanager
-    def counted(self) -> Iterator[Callable[[Mapping[str, str]], None]]:
-        """Count a request, if the budget allows it; yields what is to be told the headers of its answer."""
-        with self.counting:
-            self.check()
-            self.sent += 1
-            number = self.sent
-            self._under_way.add(number)
-
-        def learn(headers: Mapping[str, str]) -> None:
-            usage = usage_of(headers)
-            with self.counting:
-                # nor need it know of those sent before and not answered yet
-                counted = number - sum(each < number for each in self._under_way)
-                if usage is not None and counted >= self._counted_in_usage:
-                    self.usage, self._counted_in_usage = usage, counted
-
-        try:
-            yield learn
-        finally:
-            with self.counting:
-                self._under_way.discard(number)
-
-
-class _Session(requests.Session):
-    """A session that waits only so long, refuses plain http, counts requests and reads every header."""
-
-    def __init__(self, ca_bundle: str | None, account: _Account) -> None:
-        super().__init__()
-        self.account = account
-        self.sent = 0
-        self.ca_bundle = ca_bundle
-        self.server_time: datetime | None = None
-        del self.adapters["http://"]
-        # an explicit auth keeps requests from putting a .netrc entry in the place of the token
-        self.auth = _keep_headers
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Where an answer leads; not to another host, which might answer anything."""
-        target = super().get_redirect_target(resp)
-        if target is not None and urlsplit(target).netloc not in ("", urlsplit(resp.url).netloc):
-            resp.close()
-            raise Failure(Kind.REFUSED, "redirect", "to another host: see SALESFORCE_INSTANCE_URL")
-        return target
-
-    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        options["timeout"] = options.get("timeout") or _TIMEOUTS
-        if self.ca_bundle is not None:
-            # set here, because requests lets REQUESTS_CA_BUNDLE override the session's own
-            options["verify"] = self.ca_bundle
-        # here, so that logins, retries and redirects count like everything else
-        with self.account.counted() as learn:
-            self.sent += 1
-            response = super().send(request, **options)
-            learn(response.headers)
-        self.server_time = _http_date(response.headers.get("Date")) or self.server_time
-        if not response.is_redirect:
-            # judged here, so that the answers to a login are judged like all others
-            with_body = not 200 <= response.status_code < 300  # a success may be a file, still to be streamed
-            failure = classify(response.status_code, response.headers, response.content if with_body else b"")
-            if failure is not None:
-                raise failure
-        return response
-
-
-def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
 
 
 class Wire:
@@ -361,14 +86,14 @@ class Wire:
         self._uniform = uniform
         self._sleep = sleep
         self._clock = clock
-        self._account = _Account()
-        self._session = _Session(ca_bundle, self._account)
-        self._counted: _Account | _Session = self._account
+        self._account = Account()
+        self._session = Session(ca_bundle, self._account)
+        self._counted: Account | Session = self._account
 
     def twin(self) -> Wire:
         """A line for another thread: the same login and limits, but it counts its own requests only."""
         twin = copy.copy(self)
-        twin._session = twin._counted = _Session(self._session.ca_bundle, self._account)
+        twin._session = twin._counted = Session(self._session.ca_bundle, self._account)
         twin._session.server_time = self.server_time
         return twin
 
@@ -468,7 +193,7 @@ class Wire:
                 try:
                     account.grant = self._retried(lambda: self._login(self._session))
                 except Failure as failure:
-                    if failure.kind not in _RETRIED | {Kind.QUOTA}:
+                    if failure.kind not in RETRIED | {Kind.QUOTA}:
                         failure.kind = Kind.REFUSED
                     error = self._error(failure, "logging in")
                     account.denied = error if isinstance(error, RefusedError) else None
@@ -485,7 +210,7 @@ class Wire:
             return attempt()
 
         retrying = Retrying(
-            retry=retry_if_exception(lambda error: isinstance(error, Failure) and error.kind in _RETRIED),
+            retry=retry_if_exception(lambda error: isinstance(error, Failure) and error.kind in RETRIED),
             stop=stop_after_attempt(_ATTEMPTS),
             wait=self._wait,
             sleep=self.sleep,
@@ -555,12 +280,3 @@ def _judged(attempt: Callable[[], T]) -> T:
             "the file of trusted certificates does not exist or cannot be read",
             hint="correct REQUESTS_CA_BUNDLE, or the ca_bundle given",
         ) from error
-
-
-def read_json(response: requests.Response) -> Any:
-    """The document of an answer, with numbers as text."""
-    try:
-        return json.loads(response.content, parse_float=str, parse_int=str, parse_constant=str)
-    except (ValueError, RecursionError):
-        # brackets in brackets without end exhaust the parser's stack
-        raise Garbled("no JSON") from None

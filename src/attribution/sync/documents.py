@@ -1,0 +1,114 @@
+"""The documents of the REST API that a sync reads, checked before they are believed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from attribution.sync.failures import Garbled
+from attribution.sync.source import FieldDescription, ObjectDescription
+
+__all__ = ["Covered", "Deleted", "DeletedRecords", "Global", "Object", "Page", "described", "validated"]
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
+
+
+class _Summary(_Document):
+    name: str
+    key_prefix: Annotated[str | None, Field(alias="keyPrefix")] = None
+    queryable: bool
+    label: str = ""
+
+
+class Global(_Document):
+    """The list of all objects."""
+
+    sobjects: list[_Summary]
+
+
+class _Choice(_Document):
+    value: str | None = None
+    active: bool = True
+
+
+class _Child(_Document):
+    object: Annotated[str, Field(alias="childSObject")]
+    field: str
+    cascades: Annotated[bool, Field(alias="cascadeDelete")] = False
+
+
+class _Field(_Document):
+    name: str
+    type: str
+    refers_to: Annotated[tuple[str, ...] | None, Field(alias="referenceTo")] = None
+    filterable: bool = True
+    label: str = ""
+    values: Annotated[tuple[_Choice, ...] | None, Field(alias="picklistValues")] = None
+
+
+class Object(_Document):
+    """One object as describe tells it."""
+
+    name: str
+    replicateable: bool = False
+    fields: list[_Field]
+    children: Annotated[tuple[_Child, ...] | None, Field(alias="childRelationships")] = None
+
+
+class Page(_Document):
+    """Some records of a query."""
+
+    total: Annotated[int, Field(alias="totalSize", ge=0)]
+    done: bool
+    following: Annotated[str | None, Field(alias="nextRecordsUrl", pattern="^/services/data/")] = None
+    records: list[dict[str, Any]]
+
+
+class Covered(_Document):
+    """Of getUpdated: until when every change is visible."""
+
+    until: Annotated[AwareDatetime, Field(alias="latestDateCovered")]
+
+
+class Deleted(_Document):
+    """One deleted record."""
+
+    id: str
+    at: Annotated[AwareDatetime, Field(alias="deletedDate")]
+
+
+class DeletedRecords(_Document):
+    """Of getDeleted: what was deleted, and for which span that is told."""
+
+    records: Annotated[list[Deleted], Field(alias="deletedRecords")]
+    since: Annotated[AwareDatetime | None, Field(alias="earliestDateAvailable")] = None
+    until: Annotated[AwareDatetime | None, Field(alias="latestDateCovered")] = None
+
+
+def described(found: Object) -> ObjectDescription:
+    """What is read of the description of an object."""
+    fields = {field.name: _field(field) for field in found.fields}
+    children = tuple((child.object, child.field) for child in found.children or ())
+    owned = frozenset((child.object, child.field) for child in found.children or () if child.cascades)
+    return ObjectDescription(found.name, fields, found.replicateable, children, owned)
+
+
+def _field(found: _Field) -> FieldDescription:
+    values = tuple(choice.value for choice in found.values or () if choice.active and choice.value)
+    return FieldDescription(
+        found.name, found.type, found.refers_to or (), found.filterable, found.label, values
+    )
+
+
+def validated(document: type[M], found: Any) -> M:
+    """The document that was asked for, or :class:`Garbled`."""
+    try:
+        return document.model_validate(found)
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise Garbled(f"unexpected document at {where}") from None

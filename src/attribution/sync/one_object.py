@@ -1,0 +1,390 @@
+"""The sync of one object: choose the window, read it whole, commit it with its watermarks."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+import polars as pl
+
+from attribution.errors import CrmError, StoppedEarly, TransientCrmError
+from attribution.mirror.coverage import Coverage
+from attribution.mirror.log import Appended, ObjectLog
+from attribution.mirror.pages import Pages
+from attribution.sync.deletions import DELETION, without_undeleted
+from attribution.sync.planning import Plan, Planned, planned_anew
+from attribution.sync.reconciliation import Reconciliation, reconcile, take_back
+from attribution.sync.report import ObjectReport, Progress, Status, iso
+from attribution.sync.rows import Rejected, column_types, typed
+from attribution.sync.source import NotShown, Source
+from attribution.sync.watermark import Window, bound_from_clock, deletion_span, next_window, probe_span
+
+__all__ = ["OneObject"]
+
+_ID: Final = re.compile(r"[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?")
+_IDS_ASKED: Final = 200
+_COMPARED_EVERY: Final = timedelta(days=1)
+"""How often every id is compared where Salesforce does not tell what was purged."""
+
+
+class OneObject:
+    """The sync of one object: choose the window, read it whole, commit it with its watermarks."""
+
+    source: Source
+    one_at_a_time: Lock
+
+    def __init__(
+        self,
+        plan: Plan,
+        planned: Planned,
+        log: ObjectLog,
+        staging: Path,
+        progress: Callable[[Progress], object] | None,
+    ) -> None:
+        self.plan = plan
+        self.description = planned.description
+        self.planned = planned
+        self.fields = planned.fields
+        self.log = log
+        self.staging = staging / planned.description.name
+        self.progress = progress
+        self.read = self.written = self.deleted = 0
+        self.rejected: list[Rejected] = []
+        self.warnings: list[str] = []
+        self.purged_until: datetime | None = None
+        """Up to which instant purges are known once every id is compared; None if their log has no gap."""
+        self.reconciled: Reconciliation | None = None
+        self.stopped: StoppedEarly | None = None
+        """Why it was not read to its end, if a limit was reached."""
+
+    def run(self, source: Source, one_at_a_time: Lock) -> ObjectReport:
+        """Read the object, and say what became of it.
+
+        Parameters
+        ----------
+        source
+            A connection that no other thread uses meanwhile.
+        one_at_a_time
+            For what must not happen in two threads at once: telling, and writing, which takes memory and
+            uses every processor by itself.
+        """
+        self.source, self.one_at_a_time = source, one_at_a_time
+        calls, started = source.api_calls, time.monotonic()
+        try:
+            outcome = self._run_anew()
+        except CrmError as error:
+            outcome = self._so_far("failed", str(error))
+            self.warnings.insert(0, f"{self.description.name} failed: {error}")
+            self.rejected = []
+        except StoppedEarly as error:
+            self.stopped = error
+            outcome = self._so_far("stopped", error.message)
+            self.rejected = []
+        seconds = time.monotonic() - started
+        return replace(outcome, api_calls=source.api_calls - calls, seconds=seconds)
+
+    def not_begun(self, reason: StoppedEarly) -> ObjectReport:
+        """What is to be said where a limit was reached before."""
+        return self._so_far("stopped", reason.message)
+
+    def _run_anew(self) -> ObjectReport:
+        """Read the object; where a field was hidden or removed since it was described, without that."""
+        try:
+            return self._run()
+        except NotShown as refusal:
+            self.planned = planned_anew(self.source, self.plan, self.planned, refusal)
+            self.description, self.fields = self.planned.description, self.planned.fields
+            self.log.check_types(column_types(self.description, self.fields))
+            return self._run()
+
+    def _so_far(self, status: Status, message: str) -> ObjectReport:
+        """What was done of an object that is not read to its end; all of it is committed."""
+        return ObjectReport(
+            self.description.name,
+            status,
+            read=self.read,
+            written=self.written,
+            deleted=self.deleted,
+            to=self.log.watermark,
+            message=message,
+        )
+
+    def _run(self) -> ObjectReport:
+        name, log = self.description.name, self.log
+        bound = self._bound()
+        self._tell_hidden()
+        self._catch_up()
+        self._ask_again()
+        window = next_window(log.watermark, bound)
+        first = window
+        if window is not None:
+            begun = self._begun(window)
+            if begun is not None:
+                # what a run that was killed has read is committed first, and then what changed since
+                self._read_window(begun)
+                window = next_window(log.watermark, bound)
+        if window is not None:
+            self._read_window(window)
+        if first is None or first.since is not None:
+            self._reconcile()
+        self.rejected = list(dict.fromkeys(self.rejected))
+        # what a run that was killed after its commit has left
+        shutil.rmtree(self.staging, ignore_errors=True)
+        return ObjectReport(
+            name,
+            "ok",
+            read=self.read,
+            written=self.written,
+            deleted=self.deleted,
+            rejected=len(self.rejected),
+            from_=log.watermark if first is None else first.since,
+            to=log.watermark,
+            reconciled=self.reconciled,
+        )
+
+    def _reconcile(self) -> None:
+        """Find what no window shows: undeletions, and with every id compared whatever else was missed."""
+        source, staging, percent = self.source, self.staging / "ids", self.plan.max_vanished_percent
+        self._add(take_back(source, self.plan, self.planned, self.log, staging, self._tell))
+        if not self.plan.reconciles and self.purged_until is None:
+            return
+        done = reconcile(
+            source,
+            self.plan,
+            self.planned,
+            self.log,
+            staging,
+            self._tell,
+            most_percent=percent,
+            deletes_watermark=self.purged_until,
+        )
+        self._committed(done.appended)
+        self.read += done.read
+        self.rejected += done.rejected
+        self.warnings += done.warnings
+        self.reconciled = done.told
+
+    def _begun(self, window: Window) -> Window | None:
+        begun = self.source.begun(
+            self.description.name,
+            self.fields,
+            window,
+            cursor=self.description.cursor,
+            where=self.planned.reading.where,
+            staging=self.staging,
+        )
+        return begun if begun is not None and begun.until < window.until else None
+
+    def _read_window(self, window: Window) -> None:
+        rows = self._read(self.fields, window)
+        if self.log.exists:
+            deletions, deletes_watermark = self._deletions(rows, window)
+        else:
+            # what was gone before the first read was never seen
+            deletions, deletes_watermark = None, window.until if self.description.is_replicateable else None
+        with self.one_at_a_time:
+            appended = self.log.append(
+                rows,
+                synced_at=self.source.server_time,
+                watermark=window.until,
+                deletions=deletions,
+                deletes_watermark=deletes_watermark,
+                coverage=self._coverage(self.fields),
+            )
+        self._committed(appended)
+
+    def _committed(self, appended: Appended) -> None:
+        """Count what was written, and forget the pages that it came from."""
+        self._add(appended)
+        shutil.rmtree(self.staging, ignore_errors=True)
+
+    def _add(self, appended: Appended) -> None:
+        self.written += appended.written
+        self.deleted += appended.deleted
+
+    def _coverage(self, fields: Sequence[str]) -> Coverage:
+        refers_to = {name: self.description.fields[name].refers_to for name in fields}
+        return Coverage(
+            tuple(fields),
+            self.planned.reading.where,
+            {name: targets for name, targets in refers_to.items() if targets},
+            unread=self._unread(),
+            unseen=self.log.coverage.unseen,
+            picklists=tuple(name for name in fields if self.description.fields[name].is_picked),
+        )
+
+    def _unread(self, *, asked: bool = False) -> tuple[str, ...]:
+        """Ids of the records that could not be read: those of this run, and those not asked for again."""
+        summary = self.plan.objects.get(self.description.name)
+        prefix = (summary.key_prefix if summary is not None else None) or ""
+        # whatever has no id of this object cannot be asked for
+        now = (each.id for each in self.rejected if each.id and _ID.fullmatch(each.id))
+        before = () if asked else self.log.coverage.unread
+        return tuple(sorted({*before, *(each for each in now if each.startswith(prefix))}))
+
+    def _ask_again(self) -> None:
+        """Ask for the records that could not be read before; whoever is not there any more is let go."""
+        before = self.log.coverage.unread
+        if not before:
+            return
+        window = Window(None, self.source.server_time)
+        rows = self._staged(self.fields)
+        kept, self.rejected = self.rejected, []
+        for first in range(0, len(before), _IDS_ASKED):
+            listed = ", ".join(f"'{each}'" for each in before[first : first + _IDS_ASKED])
+            where = f"Id IN ({listed})"
+            if self.planned.reading.where is not None:
+                where = f"({self.planned.reading.where}) AND {where}"
+            for page in self._pages(self.fields, window, where, by_time=False):
+                rows.add(page)
+        unread = self._unread(asked=True)
+        self.rejected = [*kept, *self.rejected]
+        coverage = None if unread == before else replace(self.log.coverage, unread=unread)
+        with self.one_at_a_time:
+            self._add(self.log.append(rows, synced_at=self.source.server_time, coverage=coverage))
+        # pages of a job that was begun may lie beside them, and are still needed
+        rows.clear()
+
+    def _catch_up(self) -> None:
+        """Read what a changed mapping adds to what was read up to the watermark, and nothing else."""
+        log, name, watermark = self.log, self.description.name, self.log.watermark
+        if watermark is None or self.description.cursor is None:
+            # the window that follows is everything
+            return
+        span, covered, where = Window(None, watermark), log.coverage, self.planned.reading.where
+        if covered.where != where and covered.where is not None:
+            fields = [field for field in self.fields if field in covered.fields]
+            more = f"NOT ({covered.where})" if where is None else f"({where}) AND (NOT ({covered.where}))"
+            rows = self._read(fields, span, more)
+            now = self.source.server_time
+            with self.one_at_a_time:
+                appended = log.append(rows, synced_at=now, coverage=self._coverage(fields))
+            self._committed(appended)
+        new = [field for field in self.fields if field not in covered.fields]
+        if new and not log.is_empty:
+            self.warnings.append(f"{name}: {', '.join(new)} is new: read for every record")
+            rows = self._read(["Id", *new], span)
+            refers_to, now = self._coverage(new).refers_to, self.source.server_time
+            with self.one_at_a_time:
+                appended = log.backfill(rows, synced_at=now, refers_to=refers_to, unread=self._unread())
+            self._committed(appended)
+
+    def _bound(self) -> datetime:
+        """Until when every change is visible now; asked before reading, of the server's clock only."""
+        now = self.source.server_time
+        if not self.description.is_replicateable:
+            return bound_from_clock(now)
+        since, until = probe_span(now, self.log.watermark)
+        try:
+            return self.source.covered_until(self.description.name, since, until)
+        except TransientCrmError:
+            raise
+        except CrmError as error:
+            self.warnings.append(f"{self.description.name}: Salesforce does not tell what it covers: {error}")
+            return bound_from_clock(now)
+
+    def _tell_hidden(self) -> None:
+        gone = [name for name in self.planned.hidden if name in self.log.fields]
+        if gone:
+            self.warnings.append(
+                f"{self.description.name}: {', '.join(gone)} is hidden now and no longer read; "
+                "stored values are kept"
+            )
+
+    def _read(
+        self, fields: Sequence[str], window: Window, where: str | None = None, *, to: str = "typed"
+    ) -> Pages:
+        # what cannot be read must be known before anything is written, and is told in the same commit
+        rows = self._staged(fields, to)
+        try:
+            for page in self._pages(fields, window, where):
+                rows.add(page)
+        except BaseException:
+            # what is still to be read begins anew; pages of a bulk job are kept apart from these
+            rows.clear()
+            raise
+        return rows
+
+    def _staged(self, fields: Sequence[str], to: str = "typed") -> Pages:
+        return Pages(self.staging / to, column_types(self.description, tuple(fields)))
+
+    def _pages(
+        self, fields: Sequence[str], window: Window, where: str | None = None, *, by_time: bool = True
+    ) -> Iterator[pl.DataFrame]:
+        for text in self.source.read(
+            self.description.name,
+            fields,
+            window,
+            cursor=self.description.cursor if by_time else None,
+            where=where or self.planned.reading.where,
+            staging=self.staging,
+            progress=self._tell,
+        ):
+            self.read += text.height
+            page = typed(text, self.description, self.plan.objects)
+            self.rejected += page.rejected
+            yield page.rows.select(fields)
+
+    def _tell(self, rows: int, total: int | None) -> None:
+        if self.progress is not None:
+            with self.one_at_a_time:
+                self.progress(Progress(self.description.name, rows, total))
+
+    def _deletions(self, rows: Pages, window: Window) -> tuple[pl.DataFrame | None, datetime | None]:
+        """Records gone since the last sync, purged ones included, and until when that is known."""
+        if not self.description.is_replicateable:
+            return self._vanished(rows, window.until), None
+        name, before = self.description.name, self.log.deletes_watermark
+        if before is None:
+            # what was gone before the first read was never seen
+            return None, window.until
+        span = deletion_span(before, self.source.server_time)
+        try:
+            found = self.source.deletions(name, span.since, span.until)
+        except TransientCrmError:
+            raise
+        except CrmError as error:
+            # the log of deleted records may not reach back far enough, or be none of this user's business
+            self.warnings.append(
+                f"{name}: Salesforce does not tell what was purged since {iso(before)} ({error}): "
+                "every id is compared instead, once a day"
+            )
+            if window.until - before >= _COMPARED_EVERY:
+                self.purged_until = window.until
+            return None, None
+        if span.has_gap or (found.available_since is not None and found.available_since > before):
+            self.warnings.append(
+                f"{name}: Salesforce no longer tells everything that was purged since {before:%Y-%m-%d}: "
+                "every id is compared instead"
+            )
+            # known only once that is done: a sync that is killed before finds the gap again
+            self.purged_until = found.covered_until
+            return without_undeleted(found.rows, rows, self.log, self.source), None
+        covered_until = found.covered_until if found.covered_until > before else None
+        return without_undeleted(found.rows, rows, self.log, self.source), covered_until
+
+    def _vanished(self, rows: Pages, until: datetime) -> pl.DataFrame | None:
+        """Records gone from an object that neither marks nor lists what was deleted: a count tells."""
+        description, reading = self.description, self.planned.reading
+        if "IsDeleted" in self.fields or not self.log.exists:
+            return None
+        stored = self.log.newest().filter(~pl.col("_deleted")).select("Id").collect()["Id"]
+        read = rows.scan().select("Id").collect()["Id"]
+        held = pl.concat([stored, read]).unique()
+        window = Window(None, until)
+        if description.cursor is not None:
+            counted = self.source.count(
+                description.name, reading.where, window=window, cursor=description.cursor
+            )
+            if counted == held.len():
+                return None
+            read = self._read(["Id"], window, to="ids").scan().collect()["Id"]
+        gone = held.filter(~held.is_in(read.implode()))
+        return pl.DataFrame({"Id": gone, "deleted_at": [until] * gone.len()}, schema=DELETION)

@@ -1,0 +1,231 @@
+"""Queries by REST: pages in the order of their keys, every row of them or an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import polars as pl
+
+from attribution.errors import CrmError, TransientCrmError
+from attribution.sync.documents import Page, validated
+from attribution.sync.failures import Garbled, Kind, kind_of, read_json
+from attribution.sync.watermark import Window, halved, literal
+from attribution.sync.wire import Wire
+
+__all__ = ["PAGE_ROWS", "Queries", "condition", "selected"]
+
+PAGE_ROWS: Final = 2_000
+"""Rows of a page; Salesforce may send fewer where they are wide."""
+_READS: Final = 3
+"""How often a read is begun anew when its pages vanish or do not add up."""
+_IDS_PER_QUERY: Final = 200
+
+
+class Queries:
+    """What can be asked in SOQL, one page after the other.
+
+    Parameters
+    ----------
+    base
+        Path of the REST API in its version.
+    """
+
+    def __init__(self, wire: Wire, base: str) -> None:
+        self._wire = wire
+        self._base = base
+
+    def count(
+        self,
+        object: str,
+        where: str | None = None,
+        *,
+        window: Window | None = None,
+        cursor: str | None = None,
+    ) -> int:
+        """Number of records, soft-deleted ones included, that meet a SOQL condition."""
+
+        def accept(response: Any) -> int:
+            page = validated(Page, read_json(response))
+            if page.records or not page.done:
+                raise Garbled("a count with records, or without an end")
+            return page.total
+
+        soql = f"SELECT COUNT() FROM {object}{condition(cursor, window, where)}"
+        return self._wire.call("GET", f"{self._base}/queryAll", accept, params={"q": soql})
+
+    def page(self, soql: str, operation: str = "queryAll") -> Page:
+        """The first page of a query, which for many is the only one."""
+
+        def accept(response: Any) -> Page:
+            return validated(Page, read_json(response))
+
+        return self._wire.call("GET", f"{self._base}/{operation}", accept, params={"q": soql})
+
+    def live(self, object: str, ids: Sequence[str]) -> set[str]:
+        """Those of the given records that exist and are not deleted."""
+        live: set[str] = set()
+        for listed in _listed(ids):
+            page = self.page(f"SELECT Id FROM {object} WHERE {listed}", operation="query")
+            live.update(str(record["Id"]) for record in page.records)
+        return live
+
+    def of_ids(
+        self, object: str, fields: Sequence[str], ids: Sequence[str], where: str | None = None
+    ) -> Iterator[pl.DataFrame]:
+        """Those of the given records that there are."""
+        for listed in _listed(ids):
+            met = listed if where is None else f"{listed} AND ({where})"
+            yield from self._of_keys(object, fields, None, None, met, lambda rows, total: None)
+
+    def of_window(
+        self,
+        object: str,
+        fields: Sequence[str],
+        window: Window,
+        cursor: str | None,
+        where: str | None,
+        progress: Callable[[int, int | None], None],
+    ) -> Iterator[pl.DataFrame]:
+        """Read a window by REST; one that takes Salesforce too long is read in halves, and these again."""
+        try:
+            yield from self._of_keys(object, fields, window, cursor, where, progress)
+            return
+        except CrmError as error:
+            halves = halved(window) if cursor and kind_of(error) is Kind.TIMEOUT else ()
+            if not halves:
+                raise
+        for half in halves:
+            yield from self.of_window(object, fields, half, cursor, where, progress)
+
+    def _of_keys(
+        self,
+        object: str,
+        fields: Sequence[str],
+        window: Window | None,
+        cursor: str | None,
+        where: str | None,
+        progress: Callable[[int, int | None], None],
+    ) -> Iterator[pl.DataFrame]:
+        """Every page of a window in the order of its keys; after pages are lost, from the last key on."""
+        names = list(dict.fromkeys((*fields, cursor or "Id", "Id")))
+        order = f"{cursor}, Id" if cursor else "Id"
+        after: str | None = None
+        left: int | None = None
+        failures = 0
+        while True:
+            met = " AND ".join(f"({each})" for each in (where, after) if each) or None
+            soql = f"SELECT {', '.join(names)} FROM {object}{condition(cursor, window, met)}"
+            delivered = 0
+            try:
+                for total, page in self._pages(f"{soql} ORDER BY {order}", names, left):
+                    # what was expected of the whole window, less what has come of it
+                    left = total - page.height if delivered == 0 else (left or 0) - page.height
+                    delivered += page.height
+                    progress(delivered, total)
+                    if page.height:
+                        after = _after(page, cursor)
+                        yield page.select(fields)
+                if left:
+                    raise TransientCrmError(
+                        f"Salesforce: a query of {delivered + left} rows delivered {delivered}"
+                    )
+                return
+            except TransientCrmError as error:
+                if kind_of(error) not in (Kind.LOCATOR, None):
+                    raise
+                failures = 1 if kind_of(error) is Kind.LOCATOR and delivered else failures + 1
+                if failures >= _READS:
+                    raise
+                if isinstance(error, _Inconsistent) or after is None:
+                    # rows are missing somewhere before the last key
+                    after, left = None, None
+
+    def _pages(
+        self, soql: str, fields: Sequence[str], expected: int | None
+    ) -> Iterator[tuple[int, pl.DataFrame]]:
+        """The pages of one query, each with the number of rows that all of them have."""
+        page, frame = self._page(f"{self._base}/queryAll", fields, {"q": soql})
+        if expected is not None and page.total != expected:
+            raise _Inconsistent(f"Salesforce: {expected} rows were left of a query, and now {page.total} are")
+        yield page.total, frame
+        seen, ids = {""}, [frame["Id"]]
+        while not page.done:
+            following = page.following or ""
+            if following in seen:
+                raise TransientCrmError("Salesforce: the pages of a query go in circles")
+            seen.add(following)
+            page, frame = self._page(following, fields)
+            ids.append(frame["Id"])
+            yield page.total, frame
+        if len(ids) > 1 and pl.concat(ids).is_duplicated().any():
+            raise _Inconsistent("Salesforce: one row of a query came in the place of another")
+
+    def _page(
+        self, path: str, fields: Sequence[str], params: Mapping[str, str] | None = None
+    ) -> tuple[Page, pl.DataFrame]:
+        def accept(response: Any) -> tuple[Page, pl.DataFrame]:
+            page = validated(Page, read_json(response))
+            frame = _as_text(page.records, fields)
+            if frame["Id"].is_duplicated().any():
+                raise Garbled("a page with one row in the place of another")
+            return page, frame
+
+        return self._wire.call("GET", path, accept, params=params)
+
+
+def _listed(ids: Sequence[str]) -> Iterator[str]:
+    for first in range(0, len(ids), _IDS_PER_QUERY):
+        listed = ", ".join(f"'{each}'" for each in ids[first : first + _IDS_PER_QUERY])
+        yield f"Id IN ({listed})"
+
+
+def _as_text(records: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> pl.DataFrame:
+    """Records as columns of text."""
+    try:
+        columns = {name: [_text(record[name]) for record in records] for name in fields}
+    except KeyError as error:
+        raise Garbled(f"a record without {error}") from None
+    return pl.DataFrame(columns, schema=dict.fromkeys(fields, pl.String()))
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # JSON can spell half a surrogate pair, which is no text that could be stored
+        return value if value.isprintable() else value.encode("utf-8", "replace").decode("utf-8")
+    raise Garbled("a value that is neither text, number nor flag")
+
+
+class _Inconsistent(TransientCrmError):
+    """What is left of a query is not what was left of it before."""
+
+
+def _after(page: pl.DataFrame, cursor: str | None) -> str | None:
+    """SOQL condition for what comes after the last record of a page; None where its key cannot be read."""
+    last = page.row(-1, named=True)
+    if cursor is None:
+        return f"Id > '{last['Id']}'"
+    try:
+        at = literal(datetime.fromisoformat(last[cursor]))
+    except (TypeError, ValueError):
+        return None
+    return f"{cursor} > {at} OR ({cursor} = {at} AND Id > '{last['Id']}')"
+
+
+def selected(fields: Sequence[str]) -> list[str]:
+    """Id comes last, because it is never empty: that shows a row of a bulk page that was cut short."""
+    return [name for name in fields if name != "Id"] + ["Id"]
+
+
+def condition(cursor: str | None, window: Window | None, where: str | None) -> str:
+    """WHERE with everything that the records must meet, or nothing."""
+    parts = [] if where is None else [f"({where})"]
+    if cursor is not None and window is not None:
+        parts += [f"{cursor} >= {literal(window.since)}"] if window.since else []
+        parts.append(f"{cursor} < {literal(window.until)}")
+    return f" WHERE {' AND '.join(parts)}" if parts else ""

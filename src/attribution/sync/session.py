@@ -1,0 +1,125 @@
+"""One session with Salesforce: what is sent through it is limited, counted and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from threading import Lock
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import requests
+
+from attribution.errors import RefusedError
+from attribution.sync.budget import Gate
+from attribution.sync.failures import Failure, Kind, classify, http_date, usage_of
+
+__all__ = ["Account", "Grant", "Session"]
+
+_TIMEOUTS: Final = (10.0, 180.0)  # seconds to connect and to wait for bytes; a query may run two minutes
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A session: where the organization lives and the token to show there."""
+
+    host: str
+    token: str
+
+    def __repr__(self) -> str:
+        return f"Grant({self.host})"
+
+
+class Account:
+    """What the sessions of all threads share: who is signed in, what was sent, and what may be."""
+
+    def __init__(self) -> None:
+        self.gate: Gate | None = None
+        self.sent = 0
+        self.usage: tuple[int, int] | None = None
+        self._counted_in_usage = 0
+        self._under_way: set[int] = set()
+        self.grant: Grant | None = None
+        self.denied: RefusedError | None = None
+        self.tokens: tuple[str, ...] = ()
+        """Of every grant so far: none of them may be told."""
+        self.counting = Lock()
+        self.signing_in = Lock()
+
+    def check(self, *, wait: float = 0.0) -> None:
+        """Pass if the budget allows another request, or a wait."""
+        if self.gate is not None:
+            # an answer knows nothing of what was sent after its request
+            used = self.usage and (self.usage[0] + self.sent - self._counted_in_usage, self.usage[1])
+            self.gate.check(self.sent, used, wait)
+
+    @contextmanager
+    def counted(self) -> Iterator[Callable[[Mapping[str, str]], None]]:
+        """Count a request, if the budget allows it; yields what is to be told the headers of its answer."""
+        with self.counting:
+            self.check()
+            self.sent += 1
+            number = self.sent
+            self._under_way.add(number)
+
+        def learn(headers: Mapping[str, str]) -> None:
+            usage = usage_of(headers)
+            with self.counting:
+                # nor need it know of those sent before and not answered yet
+                counted = number - sum(each < number for each in self._under_way)
+                if usage is not None and counted >= self._counted_in_usage:
+                    self.usage, self._counted_in_usage = usage, counted
+
+        try:
+            yield learn
+        finally:
+            with self.counting:
+                self._under_way.discard(number)
+
+
+class Session(requests.Session):
+    """A session that waits only so long, refuses plain http, counts requests and reads every header."""
+
+    def __init__(self, ca_bundle: str | None, account: Account) -> None:
+        super().__init__()
+        self.account = account
+        self.sent = 0
+        self.ca_bundle = ca_bundle
+        self.server_time: datetime | None = None
+        del self.adapters["http://"]
+        # an explicit auth keeps requests from putting a .netrc entry in the place of the token
+        self.auth = _keep_headers
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Where an answer leads; not to another host, which might answer anything."""
+        target = super().get_redirect_target(resp)
+        if target is not None and urlsplit(target).netloc not in ("", urlsplit(resp.url).netloc):
+            resp.close()
+            raise Failure(Kind.REFUSED, "redirect", "to another host: see SALESFORCE_INSTANCE_URL")
+        return target
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """Send one request, if the budget allows it; raise :class:`Failure` unless it succeeds."""
+        options["timeout"] = options.get("timeout") or _TIMEOUTS
+        if self.ca_bundle is not None:
+            # set here, because requests lets REQUESTS_CA_BUNDLE override the session's own
+            options["verify"] = self.ca_bundle
+        # here, so that logins, retries and redirects count like everything else
+        with self.account.counted() as learn:
+            self.sent += 1
+            response = super().send(request, **options)
+            learn(response.headers)
+        self.server_time = http_date(response.headers.get("Date")) or self.server_time
+        if not response.is_redirect:
+            # judged here, so that the answers to a login are judged like all others
+            with_body = not 200 <= response.status_code < 300  # a success may be a file, still to be streamed
+            failure = classify(response.status_code, response.headers, response.content if with_body else b"")
+            if failure is not None:
+                raise failure
+        return response
+
+
+def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request

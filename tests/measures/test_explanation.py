@@ -84,8 +84,8 @@ def decided(kind: str, approve: bool, partner: str = "ann") -> tuple[Decision, .
         ),
         (
             "bob:referral@-0.5 ann:referral@-0.25",
-            "Its referral of 31 December 2025 is valid, but that of bob came "
-            "first, on 31 December 2025 at 12:00:00.",
+            "Its referral of 31 December 2025 at 18:00 is valid, but that of bob came "
+            "first, on 31 December 2025 at 12:00.",
         ),
         (
             "bob:deal_registration@0+approved=1 ann:deal_registration@0+approved=2",
@@ -209,6 +209,7 @@ def test_an_explanation_is_a_document_and_a_page():
         "approval": None,
         "approved_at": None,
         "expires_at": None,
+        "self_deal": False,
         "counts": True,
         "refused": [],
         "sourcing": "won",
@@ -222,7 +223,8 @@ def test_an_explanation_is_a_document_and_a_page():
     assert [each["standing"] for each in document["partners"]] == ["sourced", "influenced"]
     assert told.rivals[0].claim == Claim("D1", "bob-id", "influenced")
     html = told._repr_html_()
-    assert html.startswith("<h3>D1: won on 31 January 2026, 100.00 USD, as of 27 September 2028</h3>")
+    assert html.startswith("<h3>D1: won on 31 January 2026, 100.00 USD, ")
+    assert "as of the end of 26 September 2028, time zone UTC</h3>" in html
     assert "<h4>Credit by model, USD</h4>" in html
 
 

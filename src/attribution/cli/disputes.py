@@ -83,5 +83,5 @@ def decide(
         return
     word = "approved" if decision.approve else "rejected"
     lines = [f"{kind} claim of {before.partner.name} on {meant.opportunity_id} {word} by {decision.by}"]
-    lines += [*told.verdict, "", *told.told(told.standing_of(before.partner.id))]
+    lines += [told.title, *told.verdict, "", *told.told(told.standing_of(before.partner.id))]
     sys.stdout.write("\n".join(lines) + "\n")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, time, timedelta
 from decimal import Decimal
 from html import escape
 from typing import Any
@@ -12,14 +12,16 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from attribution.columns import NOBODY, from_micros, to_micros
+from attribution.columns import NOBODY, to_micros
 from attribution.deals import Deals, party_codes
 from attribution.errors import UsageError
 from attribution.measures.credit import UNATTRIBUTED, attribute
-from attribution.measures.reasons import Case, Clause, Evidence, Standing
+from attribution.measures.facts import Clause, Facts
+from attribution.measures.reasons import Evidence, Standing, evidence_of, standings_of
 from attribution.measures.results import Row, Table, plain
+from attribution.measures.verdict import amount_text, stranded_of, verdict_of
 from attribution.measures.waterfall import STEPS, steps
-from attribution.measures.wording import REFUSALS, day_text, listed, noun
+from attribution.measures.wording import REFUSALS, day_texts, noun
 from attribution.models import FirstTouch, LastTouch, Linear, Position, TimeDecay
 from attribution.models.base import AttributionModel, model_name
 from attribution.views import Deal
@@ -44,13 +46,6 @@ _SOURCING = {
     "outside_window": "no source: outside its window",
     "late": "no source: recorded too late",
     "renewal": "no source: the deal is a renewal",
-}
-_STEPS = {
-    "sourced": "sourced",
-    "influenced": "influenced",
-    "unqualified": "unqualified: there is strong evidence of a partner, but no approved claim",
-    "exposed": "exposed: there is only weak evidence of partners",
-    "direct": "direct",
 }
 
 
@@ -102,6 +97,7 @@ class Explanation:
                 "known_at": self.known_at,
                 "policy_hash": self.policy_hash,
                 "mapping_hash": self.mapping_hash,
+                "time_zone": self.zone,
                 "step": self.step,
                 "verdict": list(self.verdict),
                 "partners": [_standing(each) for each in self.partners],
@@ -131,7 +127,7 @@ class Explanation:
 
     def _parts(self) -> list[tuple[str, list[str]]]:
         """Title and lines of each part, as people read it."""
-        parts = [(self._title(), list(self.verdict))]
+        parts = [(self.title, list(self.verdict))]
         if self.partners:
             parts.append(("Partners", [line for each in self.partners for line in self.told(each)]))
         if self.clauses:
@@ -156,12 +152,17 @@ class Explanation:
             parts.append((f"Credit by model, {self.deal.currency}", self._credit()))
         return parts
 
-    def _title(self) -> str:
+    @property
+    def title(self) -> str:
+        """Which deal it is, as of when, and in which zone days and times are told."""
         deal = self.deal
         called = deal.id if deal.name == deal.id else f"{deal.name} ({deal.id})"
-        amount = "without an amount" if deal.amount is None else _money(deal)
+        amount = "without an amount" if deal.amount is None else amount_text(deal)
         when = "open" if deal.closed_at is None else f"{deal.outcome} on {self._day(deal.closed_at)}"
-        return f"{called}: {when}, {amount}, as of {self._day(deal.as_of)}"
+        until = self._day(deal.as_of)
+        if deal.as_of.astimezone(ZoneInfo(self.zone)).time() == time():
+            until = f"the end of {self._day(deal.as_of - timedelta(microseconds=1))}"
+        return f"{called}: {when}, {amount}, as of {until}, time zone {self.zone}"
 
     def standing_of(self, partner: str) -> Standing:
         """What one partner, called by name or id, is on the deal.
@@ -191,6 +192,8 @@ class Explanation:
         worth = (
             "counts" if each.counts else f"does not count: {', '.join(REFUSALS[why] for why in each.refused)}"
         )
+        if touchpoint.self_deal:
+            worth += "; self-deal"
         sourcing = _SOURCING.get(each.sourcing, f"no source: {each.sourcing}")
         recorded = self._at(touchpoint.recorded_at)
         return [
@@ -219,10 +222,11 @@ class Explanation:
         return next(row for row in table.rows if row["touchpoint"] == self.evidence[at].touchpoint.id)
 
     def _day(self, instant: datetime) -> str:
-        return day_text(to_micros(instant), ZoneInfo(self.zone))
+        return day_texts([to_micros(instant)], ZoneInfo(self.zone))[0]
 
     def _at(self, instant: datetime) -> str:
-        return f"{instant.astimezone(ZoneInfo(self.zone)):%Y-%m-%d %H:%M}"
+        digits = "%H:%M:%S" if instant.second else "%H:%M"
+        return f"{instant.astimezone(ZoneInfo(self.zone)):%Y-%m-%d {digits}}"
 
 
 def explain(
@@ -274,18 +278,18 @@ def explain(
         raise UsageError(f"cannot show {', '.join(names)}", hint="pass each model once")
     deal, snapshot = deals[opportunity_id], deals.snapshot
     position = int(np.searchsorted(snapshot.deals.id, np.bytes_(deal.id.encode())))
-    case = Case(deals, position)
-    partners, evidence = case.standings(), case.evidence()
+    facts = Facts(deals, position)
+    partners, evidence = standings_of(facts), evidence_of(facts)
     step = STEPS[steps(deals)[position]]
-    verdict = tuple(_verdict(case, partners, deal, step))
+    verdict = tuple(verdict_of(facts, partners, deal, step))
     return Explanation(
         deal,
         step,
         verdict,
         partners,
-        tuple(case.clauses.values()),
+        tuple(facts.clauses.values()),
         evidence,
-        tuple(_stranded(case)),
+        tuple(stranded_of(facts)),
         {
             name: attribute(deals, model, of="all").of(deal.id)
             for name, model in zip(names, models, strict=True)
@@ -295,54 +299,6 @@ def explain(
         snapshot.mapping_hash,
         snapshot.zone,
     )
-
-
-def _verdict(case: Case, partners: Sequence[Standing], deal: Deal, step: str) -> Iterator[str]:
-    """The outcome in a few sentences."""
-    snapshot, sourcing = case.deals.snapshot, case.found.sourcing
-    sources = [each.partner.name for each in partners if each.standing == "sourced"]
-    yield f"{sources[0] if sources else 'Nobody'} sourced this deal."
-    if sourcing.unverified[case.position]:
-        lead_source = snapshot.lead_sources[snapshot.deals.lead_source[case.position]]
-        case.note("partner_lead_sources")
-        yield f"Its lead source says “{lead_source}” but names nobody, so that it stays unverified."
-    if sourcing.contested[case.position]:
-        others = [each.partner.name for each in partners if each.partner.id in case.contenders()]
-        yield f"It is contested: {listed(others)} {'has' if len(others) == 1 else 'have'} valid evidence too."
-    blocker = case.contested_by_direct()
-    if blocker is not None:
-        yield f"It is contested by direct sales. {blocker} An approved registration is not voided by that."
-    influenced = [each for each in partners if each.standing == "influenced"]
-    approved = [each.partner.name for each in influenced if each.headline]
-    if approved:
-        yield f"{listed(approved)} influenced it."
-    waiting = [each.partner.name for each in influenced if not each.headline]
-    if waiting:
-        claims = "claims" if len(waiting) == 1 else "claim"
-        yield f"{listed(waiting)} {claims} to have influenced it. Nobody approved that: it is in no headline."
-    if not partners:
-        yield "No partner has a touchpoint on it."
-    if deal.outcome != "lost":
-        amount = "It has no amount, and counts" if deal.amount is None else f"{_money(deal)} count"
-        yield f"{'If it is won: ' * (deal.outcome == 'open')}{amount} as {_STEPS[step]}."
-
-
-def _stranded(case: Case) -> Iterator[Row]:
-    """Evidence of the deal's account that the account rule brought to no deal."""
-    snapshot = case.deals.snapshot
-    stranded, account = snapshot.stranded, snapshot.deals.account[case.position]
-    if account < 0:
-        return
-    for at in np.flatnonzero(stranded.account == account):
-        partner = snapshot.partners[stranded.partner[at]]
-        yield {
-            "touchpoint": stranded.id[at].decode(),
-            "occurred_at": from_micros(int(stranded.occurred_at[at])),
-            "partner": partner.name,
-            "partner_id": partner.id,
-            "kind": snapshot.kinds[stranded.kind[at]],
-            "reason": "ambiguous" if stranded.ambiguous[at] else "orphan",
-        }
 
 
 def _standing(each: Standing) -> Row:
@@ -386,6 +342,7 @@ def _evidence(each: Evidence) -> Row:
         "approval": touchpoint.approval,
         "approved_at": touchpoint.approved_at,
         "expires_at": touchpoint.expires_at,
+        "self_deal": touchpoint.self_deal,
         "counts": each.counts,
         "refused": list(each.refused),
         "sourcing": each.sourcing,
@@ -402,10 +359,6 @@ def _credit(table: Table) -> Row:
 
 def _value(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _money(deal: Deal) -> str:
-    return f"{deal.amount:,f} {deal.currency}"
 
 
 def _cell(value: Decimal | float) -> str:

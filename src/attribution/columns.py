@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from attribution.asides import Bools, CostColumns, Dangling, DirectTouches, Ints, Stranded
 from attribution.errors import UsageError, known
 from attribution.mapping import KINDS
 from attribution.periods import FiscalYear
@@ -37,6 +38,7 @@ __all__ = [
     "UNKNOWN_STAGE",
     "Bools",
     "Claim",
+    "CostColumns",
     "Dangling",
     "DealColumns",
     "Decision",
@@ -55,8 +57,6 @@ __all__ = [
     "to_micros",
 ]
 
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
 T = TypeVar("T")
 
 OPEN = np.iinfo(np.int64).max
@@ -258,44 +258,6 @@ class TouchpointColumns:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stranded:
-    """Account-level evidence that reached no deal under any policy: one entry per touch, in path order."""
-
-    id: NDArray[np.bytes_]
-    occurred_at: Ints
-    partner: NDArray[np.int32]
-    kind: NDArray[np.int8]
-    account: NDArray[np.int32]
-    """Code of the account that it is about, as in ``DealColumns.account``; -1: it is about no deal's."""
-    ambiguous: Bools
-    """True: several deals were eligible. False, an orphan: none was."""
-
-    def __len__(self) -> int:
-        return len(self.id)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DirectTouches:
-    """Meetings and calls of our own people without a partner, on a deal or on its account only.
-
-    One entry per act, ordered by (deal, occurred_at, id); those on an account only come first.
-    """
-
-    deal: NDArray[np.int32]
-    """Position of the deal; -1: the act is on the account only."""
-    account: NDArray[np.int32]
-    """Code of the account, as in ``DealColumns.account``; -1 without one."""
-    occurred_at: Ints
-    recorded_at: Ints
-    kind: NDArray[np.int8]
-    object: NDArray[np.int8]
-    record: NDArray[np.bytes_]
-
-    def __len__(self) -> int:
-        return len(self.deal)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class SpellColumns:
     """One entry per unbroken stay of a deal in a stage, ordered by (deal, entered_at).
 
@@ -310,26 +272,6 @@ class SpellColumns:
 
     def __len__(self) -> int:
         return len(self.stage)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Dangling:
-    """Evidence that names a record which was merged or deleted: one entry per reference and partner."""
-
-    id: NDArray[np.bytes_]
-    """``object:record id`` of the evidence."""
-    target: NDArray[np.bytes_]
-    """Id of the record that is gone."""
-    survivor: NDArray[np.bytes_]
-    """Id of the record that it was merged into; empty: it was deleted."""
-    occurred_at: Ints
-    partner: NDArray[np.int32]
-    """-1 where the partner itself is deleted."""
-    deal: Ints
-    """Position of the deal; -1 without one."""
-
-    def __len__(self) -> int:
-        return len(self.id)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -376,6 +318,8 @@ class Snapshot:
     """When each partner was signed; None, or nothing at all: not known."""
     dangling: Dangling | None = None
     """None: what was deleted is not known."""
+    costs: CostColumns | None = None
+    """None: no object that holds costs is mapped."""
     untold: tuple[str, ...] = ()
     """Facts that nothing tells: ``recorded_at``, ``approver``, ``website``, ``account``."""
     memo: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)

@@ -15,6 +15,7 @@ from attribution.settings import Place, Settings
 __all__ = [
     "KINDS",
     "Approval",
+    "Cost",
     "DealTypeRule",
     "Filter",
     "Lookup",
@@ -66,7 +67,7 @@ class Named:
 
 
 class Filter(Settings):
-    """One condition on a field of an opportunity, read as SOQL reads it: text ignores case."""
+    """One condition on a field of a record, read as SOQL reads it: text ignores case."""
 
     field: FieldPath
     op: Literal["=", "!=", "in", "contains", "is_null"] = "="
@@ -215,6 +216,20 @@ class Touches(Settings):
         return self
 
 
+class Cost(Settings):
+    """An object whose records say what was spent on partners: fund claims, commissions, budgets."""
+
+    object: str = Field(pattern=r"^[A-Za-z]\w*$")
+    amount: FieldPath
+    """What was spent."""
+    partner: FieldPath | None = None
+    """Field with the partner's account; without it, or where it is empty, all partners cost it."""
+    incurred_at: FieldPath = "CreatedDate"
+    """Date or instant at which it was spent; it decides the rate of exchange, too."""
+    only: tuple[Filter, ...] = ()
+    """Only records that meet all of these conditions count, such as approved ones."""
+
+
 @cache
 def _zones() -> set[str]:
     # the library looks through its folders each time
@@ -255,6 +270,8 @@ class Mapping(Settings):
     """Fields of standard objects that name a partner account."""
     touchpoints: tuple[Touches, ...] = ()
     """Objects whose records are touchpoints: deal registrations, junction objects, overlaps."""
+    costs: tuple[Cost, ...] = ()
+    """Objects whose records say what was spent on partners, for ``lifecycle``."""
 
     @field_validator("time_zone")
     @classmethod
@@ -292,16 +309,15 @@ class Mapping(Settings):
             yield Named(("amount_field",), "Opportunity", self.amount_field, "amount")
         if self.deal_type.field != "Type":
             yield Named(("deal_type", "field"), "Opportunity", self.deal_type.field, "text")
-        for position, condition in enumerate(self.opportunity.exclude):
-            place = ("opportunity", "exclude", position, "field")
-            meaning: Meaning = "text" if condition.op == "contains" else "value"
-            yield Named(place, "Opportunity", condition.field, meaning)
+        yield from _filtered(self.opportunity.exclude, "Opportunity", ("opportunity", "exclude"))
         for position, path in enumerate(self.segments):
             yield Named(("segments", position), "Opportunity", path, "value")
         for position, lookup in enumerate(self.lookups):
             yield Named(("lookups", position, "field"), lookup.object, lookup.field, "partner")
         for position, touches in enumerate(self.touchpoints):
             yield from _named(touches, ("touchpoints", position))
+        for position, cost in enumerate(self.costs):
+            yield from _spent(cost, ("costs", position))
 
 
 def _named(touches: Touches, place: Place) -> Iterator[Named]:
@@ -330,3 +346,17 @@ def _named(touches: Touches, place: Place) -> Iterator[Named]:
     for key, path, meaning in others:
         if path is not None:
             yield Named((*place, *key), touches.object, path, meaning)
+
+
+def _spent(cost: Cost, place: Place) -> Iterator[Named]:
+    if cost.partner is not None:
+        yield Named((*place, "partner"), cost.object, cost.partner, "partner")
+    yield Named((*place, "amount"), cost.object, cost.amount, "amount")
+    yield Named((*place, "incurred_at"), cost.object, cost.incurred_at, "instant")
+    yield from _filtered(cost.only, cost.object, (*place, "only"))
+
+
+def _filtered(conditions: tuple[Filter, ...], object: str, place: Place) -> Iterator[Named]:
+    for position, condition in enumerate(conditions):
+        meaning: Meaning = "text" if condition.op == "contains" else "value"
+        yield Named((*place, position, "field"), object, condition.field, meaning)

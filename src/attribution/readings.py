@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from attribution.mapping import Mapping, Touches, split_path
+from attribution.mapping import Cost, Mapping, Touches, split_path
 
 __all__ = ["DECISIONS", "OVERLAPS", "Reading", "history_of", "readings", "record_of"]
 
@@ -47,8 +47,7 @@ def readings(mapping: Mapping) -> dict[str, Reading]:
     'ACV__c'
     """
     found = {reading.object: reading for reading in (*_standard(mapping), *_histories(mapping))}
-    for touches in mapping.touchpoints:
-        mapped = _mapped(touches)
+    for mapped in (*map(_mapped, mapping.touchpoints), *map(_spent, mapping.costs)):
         there = found.get(mapped.object)
         found[mapped.object] = mapped if there is None else _merged(there, mapped)
     return found
@@ -90,6 +89,18 @@ def _mapped(touches: Touches) -> Reading:
         touches.object,
         needed=("Id", *_fields(paths), *_SYSTEM),
         wanted=("CreatedById", "IsDeleted"),
+        required=True,
+        follows=_follows(paths),
+    )
+
+
+def _spent(cost: Cost) -> Reading:
+    """A mapped object that holds costs."""
+    paths = (cost.partner, cost.amount, cost.incurred_at, *(condition.field for condition in cost.only))
+    return Reading(
+        cost.object,
+        needed=("Id", *_fields(paths), *_SYSTEM),
+        wanted=("CurrencyIsoCode", "IsDeleted"),
         required=True,
         follows=_follows(paths),
     )

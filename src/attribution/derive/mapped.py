@@ -21,7 +21,7 @@ from attribution.derive.touchpoints import (
 from attribution.mapping import Approval, Mapping, Touches, split_path
 from attribution.readings import OVERLAPS, history_of
 
-__all__ = ["kinds", "mapped", "named_accounts"]
+__all__ = ["instant_of", "kinds", "mapped", "named_accounts"]
 
 _STRENGTHS = {"strong": STRONG, "weak": WEAK, "exposure": EXPOSURE}
 _OF_KIND = {
@@ -56,12 +56,11 @@ def named_accounts(view: View, accounts: Accounts, opportunities: pl.DataFrame) 
         view.live("Lead", lookup.field, "CreatedDate").filter(happened).select(account=lookup.field).collect()
         for lookup in mapping.lookups_of("Lead")
     ]
+    objects = [(each.object, each.partner) for each in mapping.touchpoints]
+    objects += [(each.object, each.partner) for each in mapping.costs if each.partner is not None]
     named += [
-        view.live(touches.object, touches.partner, "CreatedDate")
-        .filter(happened)
-        .select(account=accounts.named(touches.partner))
-        .collect()
-        for touches in mapping.touchpoints
+        view.live(name, field, "CreatedDate").filter(happened).select(account=accounts.named(field)).collect()
+        for name, field in objects
     ]
     named.append(campaign_partners(view, accounts).select("account"))
     named.append(view.live(OVERLAPS, "Partner").select(account="Partner").collect())
@@ -89,7 +88,7 @@ def _touches(scene: Scene, touches: Touches) -> pl.LazyFrame:
     strength = _STRENGTHS[touches.strength] if touches.strength else _OF_KIND.get(touches.kind, STRONG)
     rows = rows.with_columns(
         record="Id",
-        occurred_at=_instant(view, touches.occurred_at, schema).fill_null(pl.col("CreatedDate")),
+        occurred_at=instant_of(view, touches.occurred_at, schema).fill_null(pl.col("CreatedDate")),
         recorded_at="CreatedDate",
         recorded_by="CreatedById",
         kind=pl.lit(kinds(scene.view.mapping).index(touches.kind), pl.Int8),
@@ -190,7 +189,7 @@ def _approved(
         )
     )
     approved, pending = (pl.lit(APPROVALS.index(name), pl.Int8) for name in ("approved", "pending"))
-    given = pl.lit(None, INSTANT) if approval.at is None else _instant(view, approval.at, schema)
+    given = pl.lit(None, INSTANT) if approval.at is None else instant_of(view, approval.at, schema)
     dated = (present == approved) & given.is_not_null()
     in_time = given.dt.epoch("us") <= view.cutoff.as_of
     return (
@@ -220,7 +219,7 @@ def _said(value: pl.Expr, approval: Approval) -> pl.Expr:
     return code
 
 
-def _instant(view: View, path: str, schema: pl.Schema) -> pl.Expr:
+def instant_of(view: View, path: str, schema: pl.Schema) -> pl.Expr:
     """A mapped date or instant as an instant."""
     if schema[path] == pl.Date:
         return date_only(pl.col(path), view.cutoff.zone)

@@ -21,7 +21,7 @@ from attribution.derive.stages import (
 )
 from attribution.mapping import Filter, Mapping
 
-__all__ = ["opportunities"]
+__all__ = ["holds", "opportunities"]
 
 
 def opportunities(view: View, currency: str) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -216,10 +216,11 @@ def _deal_types(values: pl.Series, mapping: Mapping) -> pl.Series:
 
 def _excluded(conditions: Iterable[Filter]) -> pl.Expr:
     """Whether any of the conditions holds; as in SOQL a missing value fulfils only ``!=`` and ``is_null``."""
-    return pl.any_horizontal(pl.lit(value=False), *(_holds(condition) for condition in conditions))
+    return pl.any_horizontal(pl.lit(value=False), *(holds(condition) for condition in conditions))
 
 
-def _holds(condition: Filter) -> pl.Expr:
+def holds(condition: Filter) -> pl.Expr:
+    """Whether a record meets a condition; the column is named as the field or path is."""
     text = pl.col(condition.field).cast(pl.String)
     lower = text.str.to_lowercase()
     match condition.op:

@@ -24,6 +24,7 @@ from attribution.columns import (
 )
 from attribution.derive.activities import direct
 from attribution.derive.attach import places
+from attribution.derive.costs import costs
 from attribution.derive.currency import report_currency
 from attribution.derive.dangling import dangling, references
 from attribution.derive.gather import gather, touchpoint_columns
@@ -134,6 +135,7 @@ def derive(
         decisions=tuple(_of_survivors(each, known) for each in decisions),
         excluded_deals=int(found["excluded"].sum()),
         dangling=lost,
+        costs=costs(scene, currency),
         untold=() if view.has("Account", "Website") else ("website",),
     )
 

@@ -90,7 +90,8 @@ def lifecycle(
         The selected ones count.
     costs
         Table ``partner`` (id or name; empty: of the programme), ``amount``; optional ``kind``, ``currency``,
-        ``incurred_at``. Later costs than as_of do not count.
+        ``incurred_at``. Later costs than as_of do not count. It comes on top of the costs that ``deals``
+        carry from objects that the mapping names.
     partners
         Table ``partner``; optional ``identified_at``, ``signed_at``, ``ended_at``: instants, or dates. Names
         partners without any touchpoint, and stands instead of what the org says: there a partner is signed
@@ -149,12 +150,10 @@ def lifecycle(
     source = claims(deals).sourcing.source[deals.selected]
     sourced_by = np.full(len(source), -1)
     sourced_by[source >= 0] = deals.snapshot.touchpoints.partner[source[source >= 0]]
-    books = None if costs is None else read_costs(deals, roster, costs)
     scene = Scene(
         deals,
         roster,
-        # no costs is no knowledge of costs, not the knowledge that there were none
-        books if books is not None and len(books.amount) else None,
+        read_costs(deals, roster, costs),
         margins_of(deals, margins),
         sourced_by,
         deals.snapshot.deals.outcome[deals.selected] == OUTCOMES.index("won"),

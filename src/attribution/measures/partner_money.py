@@ -12,7 +12,7 @@ from attribution.columns import DAY, OPEN
 from attribution.measures.credit import attribute
 from attribution.measures.intervals import Floats, bootstrap, mean
 from attribution.measures.partner_scene import NO_FIGURE, Scene, acts, figures_of, left_out
-from attribution.measures.partner_tables import scores_of
+from attribution.measures.partner_tables import Books, scores_of
 from attribution.measures.results import Row
 from attribution.models import Linear
 
@@ -22,6 +22,7 @@ _YEAR = 365 * DAY
 _YEARS = 3
 """Years after the first win over which the value of a customer is added up."""
 _TOP = (1, 5)
+_NO_COSTS = "not known: supply costs, or map the objects that hold them"
 
 
 def needed(scene: Scene, target: float) -> Iterator[Row]:
@@ -69,32 +70,43 @@ def _quotient(over: float, under: float) -> float:
 
 def costs(scene: Scene) -> Iterator[Row]:
     """What was spent up to as_of, of all, of each partner, and per partner signed and active."""
-    currency, roster = scene.deals.currency, scene.roster
+    currency, roster, books = scene.deals.currency, scene.roster, scene.books
     active = np.unique(acts(scene)[0])
-    if scene.books is None:
+    lacking = _without_amount(books)
+    # no costs is no knowledge of costs, not the knowledge that there were none
+    if not len(books.amount):
         for metric in ("cost", "cost_per_recruited", "cost_per_activated"):
-            yield scene.row(metric, 0, NO_FIGURE, currency, "not known: supply costs")
+            yield scene.row(metric, 0, NO_FIGURE, currency, f"{_NO_COSTS}{lacking}")
         return
-    total = money.total(scene.books.amount) / scene.unit
-    yield scene.row("cost", len(scene.books.amount), (total, nan, nan), currency, "all costs up to as_of")
-    for code in np.unique(scene.books.partner[scene.books.partner >= 0]).tolist():
-        mine = scene.books.amount[scene.books.partner == code]
-        amount = money.total(mine) / scene.unit
-        yield scene.row("cost", len(mine), (amount, nan, nan), currency, "its own costs up to as_of", code)
+    total = money.total(books.amount) / scene.unit
+    origin = f", those of {', '.join(books.mapped)} among them" if books.mapped else ""
+    note = f"all costs up to as_of{origin}{lacking}"
+    yield scene.row("cost", len(books.amount), (total, nan, nan), currency, note)
+    for code in np.unique(np.concatenate([books.partner, books.unvalued])).tolist():
+        mine = books.of(code)
+        if code >= 0:
+            amount = money.total(mine.amount) / scene.unit if len(mine.amount) else nan
+            note = f"its own costs up to as_of{_without_amount(mine)}"
+            yield scene.row("cost", len(mine.amount), (amount, nan, nan), currency, note, code)
     n_signed = int((roster.signed_at != OPEN).sum())
     for metric, n, who in (
         ("cost_per_recruited", n_signed, "partners signed"),
         ("cost_per_activated", len(active), "partners with a touchpoint"),
     ):
         each = total / n if n else nan
-        yield scene.row(metric, n, (each, nan, nan), currency, f"all costs / {n:,} {who}")
+        yield scene.row(metric, n, (each, nan, nan), currency, f"all costs / {n:,} {who}{lacking}")
+
+
+def _without_amount(books: Books) -> str:
+    return left_out(len(books.unvalued), "an amount in this currency", "costs")
 
 
 def return_on_investment(scene: Scene) -> Iterator[Row]:
     """(margin - cost) / cost, between what partners sourced and what they also have credit for."""
     metric = "return_on_investment"
-    missing = [name for name, given in (("costs", scene.books), ("margins", scene.margins)) if given is None]
-    if scene.books is None or scene.margins is None:
+    missing = ["costs"] if not len(scene.books.amount) else []
+    missing += ["margins"] if scene.margins is None else []
+    if scene.margins is None or missing:
         yield scene.row(metric, 0, NO_FIGURE, "ratio", f"not known: supply {' and '.join(missing)}")
         return
     deals, n = scene.deals, len(scene.roster.parties)
@@ -114,7 +126,6 @@ def return_on_investment(scene: Scene) -> Iterator[Row]:
     # of all partners together, a deal that one of them sourced is theirs already
     both = (float(low.sum()), float(low.sum() + margin[source[deal] < 0].sum()))
     what = "bounds: low counts deals that partners sourced, high also linear credit for influence on others"
-    total = float(money.total(scene.books.amount))
     mine = scene.won & (scene.sourced_by >= 0)
     theirs = np.stack([scene.sourced_by[mine], deals.selected[mine]])
     pairs = np.unique(np.hstack([theirs, np.stack([partner, deal])]), axis=1)
@@ -122,19 +133,21 @@ def return_on_investment(scene: Scene) -> Iterator[Row]:
     is_none_known = scene.won.any() and not known.any()
     absent = "not known: supply margins of the deals that were won; "
 
-    def row(bounds: tuple[float, float], cost: float, code: int | None) -> Row:
+    def row(bounds: tuple[float, float], books: Books, code: int | None) -> Row:
+        cost = float(money.total(books.amount))
         own = pairs[0] == code if code is not None else np.ones(len(has), dtype=bool)
         n_known, n_lacking = (len(np.unique(pairs[1, own & each])) for each in (has, ~has))
         note = what + ("" if code is None else "; its own costs only") + left_out(n_lacking, "a margin")
+        note += _without_amount(books)
         if is_none_known or (n_lacking and not n_known):
             return scene.row(metric, n_known, NO_FIGURE, "ratio", absent + note, code)
         return scene.row(metric, n_known, (nan, *_returns(bounds, cost)), "ratio", note, code)
 
-    yield row(both, total, None)
-    named = scene.books.partner >= 0
-    own = np.bincount(scene.books.partner[named], scene.books.amount[named], n)
-    for code in np.flatnonzero(own > 0).tolist():
-        yield row((float(low[code]), float(high[code])), float(own[code]), code)
+    yield row(both, scene.books, None)
+    for code in np.unique(scene.books.partner[scene.books.partner >= 0]).tolist():
+        own_books = scene.books.of(code)
+        if money.total(own_books.amount) > 0:
+            yield row((float(low[code]), float(high[code])), own_books, code)
 
 
 def _returns(margins: tuple[float, float], cost: float) -> tuple[float, float]:

@@ -29,7 +29,7 @@ class Scene:
 
     deals: Deals
     roster: Roster
-    books: Books | None
+    books: Books
     margins: Floats | None
     """Minor units per deal of the snapshot."""
     sourced_by: Ints
@@ -108,9 +108,9 @@ def acts(scene: Scene) -> tuple[Ints, Ints]:
     return touchpoints.partner[rows].astype(np.int64), touchpoints.occurred_at[rows]
 
 
-def left_out(n: int, what: str) -> str:
-    """In words, how many won deals are left out since this is not known of them; empty for none."""
-    return f"; won deals without {what}, left out: {n:,}" if n else ""
+def left_out(n: int, what: str, of: str = "won deals") -> str:
+    """In words, how many are left out since this is not known of them; empty for none."""
+    return f"; {of} without {what}, left out: {n:,}" if n else ""
 
 
 def figures_of(estimate: Estimate, unit: float = 1) -> Figures:

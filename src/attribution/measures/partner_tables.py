@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -57,6 +57,15 @@ class Books:
     partner: Ints
     """Code of the partner; -1: of the programme as a whole."""
     amount: Ints
+    unvalued: Ints
+    """Code of the partner of each record that has no amount, or no rate for its currency."""
+    mapped: tuple[str, ...] = ()
+    """Objects of the org that some of it comes from."""
+
+    def of(self, code: int) -> Books:
+        """The costs of one partner."""
+        mine = self.partner == code
+        return Books(self.partner[mine], self.amount[mine], self.unvalued[self.unvalued == code], self.mapped)
 
 
 def _int64() -> type[polars.Int64]:
@@ -144,7 +153,33 @@ def _starts(table: Columns, column: str, zone: str) -> Ints:
 
 
 def read_costs(deals: Deals, roster: Roster, table: object) -> Books:
-    """Costs of a table ``partner`` (empty: of all), ``amount``; optional ``kind, currency, incurred_at``."""
+    """What mapped objects hold, and beside it the rows of a table.
+
+    The table has ``partner`` (empty: of all), ``amount``; optional ``kind, currency, incurred_at``.
+    """
+    found = _mapped(deals)
+    if table is None:
+        return found
+    partner, amount = _given(deals, roster, table)
+    return replace(
+        found,
+        partner=np.concatenate([found.partner, partner]),
+        amount=np.concatenate([found.amount, amount]),
+    )
+
+
+def _mapped(deals: Deals) -> Books:
+    costs = deals.snapshot.costs
+    nobody = np.empty(0, dtype=np.int64)
+    if costs is None:
+        return Books(nobody, nobody, nobody)
+    partner = costs.partner.astype(np.int64)
+    objects = sorted({id_.partition(b":")[0].decode() for id_ in costs.id.tolist()})
+    return Books(partner[costs.valued], costs.amount[costs.valued], partner[~costs.valued], tuple(objects))
+
+
+def _given(deals: Deals, roster: Roster, table: object) -> tuple[Ints, Ints]:
+    """Partner and amount of each row of a table of costs."""
     from attribution.tables import Columns
 
     optional = ("kind", "currency", "incurred_at")
@@ -160,7 +195,7 @@ def read_costs(deals: Deals, roster: Roster, table: object) -> Books:
     columns.refuse("amount", amount.is_null(), "nothing is given, and it must be", shown=False)
     incurred = _starts(columns, "incurred_at", deals.snapshot.zone)
     seen = (incurred <= deals.snapshot.as_of) | (incurred == OPEN)
-    return Books(roster.codes(columns)[seen], amount.to_numpy()[seen])
+    return roster.codes(columns)[seen], amount.to_numpy()[seen]
 
 
 def margins_of(deals: Deals, margins: object) -> Floats | None:

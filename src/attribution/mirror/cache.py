@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from attribution import derive
 from attribution.columns import (
     Claim,
+    CostColumns,
     Dangling,
     DealColumns,
     Decision,
@@ -48,11 +49,12 @@ _COLUMNS: Final = {
     "direct": DirectTouches,
     "spells": SpellColumns,
     "dangling": Dangling,
+    "costs": CostColumns,
 }
 _PARTIES: Final = ("partners", "parents", "programs", "tiers")
 _META: Final = "snapshot.json"
 
-_Columns = DealColumns | TouchpointColumns | Stranded | DirectTouches | SpellColumns | Dangling
+_Columns = DealColumns | TouchpointColumns | Stranded | DirectTouches | SpellColumns | Dangling | CostColumns
 C = TypeVar("C", bound=_Columns)
 
 
@@ -158,6 +160,8 @@ class SnapshotCache:
 
 def _save(place: Path, snapshot: Snapshot) -> None:
     for name, columns in ((name, getattr(snapshot, name)) for name in _COLUMNS):
+        if columns is None:
+            continue
         for column, array in _arrays(columns):
             np.save(place / f"{name}.{column}.npy", array)
     data, offsets = Texts.of(snapshot.names).arrays
@@ -209,6 +213,7 @@ def _load(place: Path) -> Snapshot:
         direct=_columns(place, "direct", DirectTouches),
         spells=_columns(place, "spells", SpellColumns),
         dangling=_columns(place, "dangling", Dangling),
+        costs=_columns(place, "costs", CostColumns) if (place / "costs.id.npy").exists() else None,
         names=Texts(_array(place / "names.data.npy"), _array(place / "names.offsets.npy")),
         **meta,
     )

@@ -68,7 +68,7 @@ def _is_personal(object: str, field: FieldDescription) -> bool:
 def _spoken(mapping: Mapping, object: str, target: Callable[[str, str], str | None]) -> Iterator[str]:
     """The fields of an object whose values the mapping understands, wherever a path to them begins."""
     for named in mapping.named():
-        if named.meaning == "value" or named.place[0] == "opportunity":
+        if named.meaning == "value" or named.place[0] == "opportunity" or "only" in named.place:
             continue
         owner: str | None = named.object
         field, rest = split_path(named.path)

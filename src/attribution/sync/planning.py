@@ -216,14 +216,11 @@ def problems(
 ) -> Iterator[UsageError]:
     """Yield what is wrong with what a mapping names: no such object or field, or one of another kind."""
     missing = set()
-    for position, touches in enumerate(mapping.touchpoints):
-        if not _is_visible(touches.object, objects):
-            missing.add(touches.object)
-            yield _no_object(touches.object, mapping.where(("touchpoints", position, "object")), objects)
-    for position, lookup in enumerate(mapping.lookups):
-        if not _is_visible(lookup.object, objects):
-            missing.add(lookup.object)
-            yield _no_object(lookup.object, mapping.where(("lookups", position, "object")), objects)
+    for section in ("touchpoints", "lookups", "costs"):
+        for position, each in enumerate(getattr(mapping, section)):
+            if not _is_visible(each.object, objects):
+                missing.add(each.object)
+                yield _no_object(each.object, mapping.where((section, position, "object")), objects)
     for named in mapping.named():
         # a hidden Opportunity stops the sync anyway
         if named.object in missing or not _is_visible(named.object, objects):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
-from attribution.mapping import Filter, Lookup, Mapping, Touches
+from attribution.mapping import Cost, Filter, Lookup, Mapping, Touches
 
 __all__ = ["DealTruth", "Record", "Records", "Rules", "TouchpointTruth", "Truth"]
 
@@ -56,6 +56,7 @@ class Rules:
     segments: tuple[str, ...] = ()
     lookups: tuple[Lookup, ...] = ()
     touchpoints: tuple[Touches, ...] = ()
+    costs: tuple[Cost, ...] = ()
     time_zone: str | None = None
 
     def under(self, mapping: Mapping) -> Rules:
@@ -77,6 +78,7 @@ class Rules:
             segments=mapping.segments,
             lookups=mapping.lookups,
             touchpoints=mapping.touchpoints,
+            costs=mapping.costs,
             time_zone=mapping.time_zone,
         )
 

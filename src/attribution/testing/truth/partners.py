@@ -155,10 +155,12 @@ class Partners:
                         lookup.object == "Opportunity" and self.lookup_set(row, lookup.field)[0] > book.as_of
                     )
                     self._note(None if is_late else partner, ALWAYS)
-        for touches in book.rules.touchpoints:
-            for row in book.live(touches.object):
+        mapped = [(each.object, each.partner) for each in book.rules.touchpoints]
+        mapped += [(each.object, each.partner) for each in book.rules.costs if each.partner is not None]
+        for name, field in mapped:
+            for row in book.live(name):
                 if created(row) <= book.as_of:
-                    self._note(book.account(row, touches.partner), ALWAYS)
+                    self._note(book.account(row, field), ALWAYS)
         for partners in self.of_campaign.values():
             for partner in partners:
                 self._note(partner, ALWAYS)

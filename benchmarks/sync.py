@@ -86,7 +86,8 @@ def _serve(size: int) -> None:
                 )
             }
         )
-        org.advance(timedelta(minutes=30))
+        # later than the span for which an org lists every id that has changed
+        org.advance(timedelta(hours=2))
         sys.stdout.write(json.dumps(org.environment) + "\n")
         sys.stdout.flush()
         sys.stdin.read()
@@ -131,13 +132,14 @@ def _pages(folder: Path) -> int:
 def _columns(folder: Path) -> int:
     from attribution import Salesforce
     from attribution.sync.bulk import parsed
-    from attribution.sync.rows import typed
+    from attribution.sync.rows import told_types, typed
 
     source, rows = Salesforce.from_env(), 0
     description, objects, fields = source.describe("Opportunity"), source.objects(), _fields()
+    types = told_types(description, fields)
     with _counted():
         for file in sorted((folder / "pages").iterdir()):
-            rows += typed(parsed(file, fields), description, objects).rows.height
+            rows += typed(parsed(file.read_bytes(), fields, types), description, objects).rows.height
     return rows
 
 

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from attribution.errors import CrmError, RefusedError, StoppedEarly, TransientCrmError, UsageError
 from attribution.sync.salesforce import Salesforce
+from attribution.sync.source import FieldDescription, ObjectDescription
 from attribution.sync.watermark import Window
 from attribution.testing import Org
 
@@ -33,6 +34,16 @@ def org(monkeypatch: pytest.MonkeyPatch) -> Iterator[Org]:
     org.close()
 
 
+ACCOUNT = ObjectDescription(
+    "Account",
+    {
+        name: FieldDescription(name, kind)
+        for name, kind in (("Id", "id"), ("Name", "string"), ("SystemModstamp", "datetime"))
+    },
+    is_replicateable=True,
+)
+
+
 def connect(org: Org, waits: list[float] | None = None, **options: Any) -> Salesforce:
     waits = [] if waits is None else waits
     login = {"access_token": org.token} if "client_id" not in options else {}
@@ -42,7 +53,7 @@ def connect(org: Org, waits: list[float] | None = None, **options: Any) -> Sales
 
 def names(salesforce: Salesforce, folder: Path, window: Window = WHOLE) -> list[str]:
     pages = salesforce.read(
-        "Account",
+        ACCOUNT,
         ("Id", "Name", "SystemModstamp"),
         window,
         cursor="SystemModstamp",
@@ -196,7 +207,7 @@ def test_a_read_that_ends_too_early_goes_on_from_the_last_key(
     early = {"totalSize": 3, "done": True, "records": records[:2]}
     org.faults.add("/queryAll", skip=1, status=200, body=early)
     pages = connect(org).read(
-        "Account",
+        ACCOUNT,
         ("Id", "Name"),
         WHOLE,
         cursor=cursor,

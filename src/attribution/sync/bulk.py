@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
@@ -15,6 +15,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from attribution.errors import AttributionError, CrmError, TransientCrmError
 from attribution.sync.failures import Garbled, Kind, kind_of, read_json
+from attribution.sync.rows import told_types
+from attribution.sync.source import ObjectDescription
 from attribution.sync.wire import Wire
 
 __all__ = ["BULK_PAGE_ROWS", "JobFailed", "Staging", "read_in_bulk"]
@@ -144,17 +146,13 @@ class Staging:
         self._intent.unlink(missing_ok=True)
         return begun
 
-    def add(self, begun: _Begun, rows: int, locator: str) -> _Begun:
-        """Keep the page that was fetched last; a process killed in between asks for that page again."""
-        self._replace(self._folder / f"{begun.pages:06}.csv", self.csv().replace)
+    def add(self, begun: _Begun, page: bytes, rows: int, locator: str) -> _Begun:
+        """Keep one more page; a process killed meanwhile asks for that page again."""
+        self._replace(self._folder / f"{begun.pages:06}.csv", lambda file: file.write_bytes(page))
         read = begun.rows + rows
         return self.save(
             begun.model_copy(update={"pages": begun.pages + 1, "rows": read, "locator": locator})
         )
-
-    def csv(self) -> Path:
-        """Where a page is put before it is understood."""
-        return self._folder / "page.csv"
 
     @staticmethod
     def _replace(file: Path, write: Callable[[Path], object]) -> None:
@@ -168,7 +166,7 @@ class Staging:
 def read_in_bulk(
     wire: Wire,
     jobs_path: str,
-    object: str,
+    description: ObjectDescription,
     soql: str,
     fields: Sequence[str],
     *,
@@ -177,8 +175,9 @@ def read_in_bulk(
     poll_seconds: float,
     progress: Callable[[int, int | None], None],
 ) -> Iterator[pl.DataFrame]:
-    """Yield the pages of a query as text, in the order of ``fields``, and keep each in ``staging`` as well.
+    """Yield the pages of a query, in the order of ``fields``, and keep each in ``staging`` as well.
 
+    Values are text, or where a page allows have the type of :func:`~attribution.sync.rows.told_types`.
     The last of ``fields`` must never be empty: a row cut short shows by it. A job for the same query that
     was begun there is continued where it was; one that is gone or has failed is replaced, and its pages are
     yielded once more.
@@ -190,11 +189,11 @@ def read_in_bulk(
     TransientCrmError
         If the pages together do not hold as many rows as the job says.
     """
-    kept = Staging(staging)
+    kept, types = Staging(staging), told_types(description, fields)
     begun = kept.begun(wire.server_time)
     if begun is not None and begun.soql == soql:
         try:
-            yield from _pages(wire, jobs_path, begun, fields, kept, poll_seconds, progress)
+            yield from _pages(wire, jobs_path, begun, fields, types, kept, poll_seconds, progress)
             return
         except Garbled:
             # a page that was kept is damaged
@@ -202,10 +201,10 @@ def read_in_bulk(
         except CrmError as error:
             if not isinstance(error, JobFailed) and kind_of(error) not in _GONE:
                 raise
-    job = _created(wire, jobs_path, object, soql, kept, until)
+    job = _created(wire, jobs_path, description.name, soql, kept, until)
     begun = kept.save(_Begun(id=job.id, soql=soql, until=until, created_at=wire.server_time or until))
     try:
-        yield from _pages(wire, jobs_path, begun, fields, kept, poll_seconds, progress, job)
+        yield from _pages(wire, jobs_path, begun, fields, types, kept, poll_seconds, progress, job)
     except JobFailed:
         kept.clear()
         raise
@@ -255,6 +254,7 @@ def _pages(
     jobs_path: str,
     begun: _Begun,
     fields: Sequence[str],
+    types: Mapping[str, pl.DataType],
     kept: Staging,
     poll_seconds: float,
     progress: Callable[[int, int | None], None],
@@ -264,7 +264,7 @@ def _pages(
     progress(begun.rows, begun.total)
     ids = []
     for file in kept.files(begun):
-        page = parsed(file, fields)
+        page = parsed(file.read_bytes(), fields, types)
         ids.append(page["Id"].hash())
         yield page
     if begun.is_whole:
@@ -274,19 +274,17 @@ def _pages(
         job = _wait(wire, path, job or wire.call("GET", path, _job_of), poll_seconds)
         begun = kept.save(begun.model_copy(update={"total": job.rows}))
     seen = {begun.locator}
-    try:
-        while begun.pages == 0 or begun.locator:
-            page, locator = _page(wire, f"{path}/results", begun.locator, fields, kept.csv())
-            begun = kept.add(begun, page.height, locator)
-            progress(begun.rows, begun.total)
-            if locator and locator in seen:
-                kept.clear()
-                raise TransientCrmError("Salesforce: the pages of a bulk job go in circles")
-            seen.add(locator)
-            ids.append(page["Id"].hash())
-            yield page
-    finally:
-        kept.csv().unlink(missing_ok=True)
+    while begun.pages == 0 or begun.locator:
+        data, page, locator = _page(wire, f"{path}/results", begun.locator, fields, types)
+        begun = kept.add(begun, data, page.height, locator)
+        del data
+        progress(begun.rows, begun.total)
+        if locator and locator in seen:
+            kept.clear()
+            raise TransientCrmError("Salesforce: the pages of a bulk job go in circles")
+        seen.add(locator)
+        ids.append(page["Id"].hash())
+        yield page
     if begun.total is not None and begun.rows != begun.total:
         kept.clear()
         raise TransientCrmError(
@@ -333,37 +331,40 @@ def _wait(wire: Wire, path: str, job: _Job, poll_seconds: float) -> _Job:
     return job
 
 
-def _page(wire: Wire, path: str, locator: str, fields: Sequence[str], file: Path) -> tuple[pl.DataFrame, str]:
-    """One page of results, and where the next one begins; the empty text after the last."""
+def _page(
+    wire: Wire, path: str, locator: str, fields: Sequence[str], types: Mapping[str, pl.DataType]
+) -> tuple[bytes, pl.DataFrame, str]:
+    """One page of results, raw and read, and where the next one begins; the empty text after the last."""
     params = {"maxRecords": str(BULK_PAGE_ROWS)} | ({"locator": locator} if locator else {})
 
-    def accept(response: requests.Response) -> tuple[pl.DataFrame, str]:
+    def accept(response: requests.Response) -> tuple[bytes, pl.DataFrame, str]:
         expected = response.headers.get("Sforce-NumberOfRecords", "")
         if not expected.isdigit():
             raise Garbled("no Sforce-NumberOfRecords")
-        with file.open("wb") as staged:
-            staged.writelines(response.iter_content(_CHUNK))
-        page = parsed(file, fields)
+        data = b"".join(response.iter_content(_CHUNK))
+        page = parsed(data, fields, types)
         if page.height != int(expected):
             raise Garbled(f"a page of {expected} rows holds {page.height}")
         following = response.headers.get("Sforce-Locator")
         if following is None:
             raise Garbled("no Sforce-Locator")
-        return page, "" if following == "null" else following
+        return data, page, "" if following == "null" else following
 
     return wire.call("GET", path, accept, params=params, stream=True)
 
 
-def parsed(file: Path, fields: Sequence[str]) -> pl.DataFrame:
-    """Read a page of CSV as text; polars alone accepts a page cut after a quote, or a row cut short."""
-    with file.open("rb") as staged:
-        size = staged.seek(0, 2)
-        staged.seek(max(0, size - 1))
-        if staged.read(1) != b"\n":
-            raise Garbled("a page that does not end in a newline")
+def parsed(data: bytes, fields: Sequence[str], types: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Read a page of CSV as text, but for ``types``; polars alone accepts a page or a row that is cut.
+
+    Where a value is not of its type, the whole page is text.
+    """
+    if not data.endswith(b"\n"):
+        raise Garbled("a page that does not end in a newline")
     try:
-        page = pl.read_csv(file, infer_schema=False, glob=False)
+        page = pl.read_csv(data, infer_schema=False, schema_overrides=types)
     except pl.exceptions.PolarsError:
+        if types:
+            return parsed(data, fields, {})
         raise Garbled("no CSV") from None
     if page.columns != list(fields):
         raise Garbled("other columns than asked for")

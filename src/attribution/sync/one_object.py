@@ -319,7 +319,7 @@ class OneObject:
         self, fields: Sequence[str], window: Window, where: str | None = None, *, by_time: bool = True
     ) -> Iterator[pl.DataFrame]:
         for text in self.source.read(
-            self.description.name,
+            self.description,
             fields,
             window,
             cursor=self.description.cursor if by_time else None,

@@ -309,7 +309,7 @@ class _Comparison:
         # ids read earlier tell nothing of today
         shutil.rmtree(self.staging, ignore_errors=True)
         return self.source.read(
-            self.name,
+            self.planned.description,
             fields,
             window,
             cursor=cursor,

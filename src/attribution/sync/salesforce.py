@@ -308,7 +308,7 @@ class Salesforce(Inquiries):
 
     def read(
         self,
-        object: str,
+        description: ObjectDescription,
         fields: Sequence[str],
         window: Window,
         *,
@@ -317,18 +317,18 @@ class Salesforce(Inquiries):
         staging: Path,
         progress: Callable[[int, int | None], None],
     ) -> Iterator[pl.DataFrame]:
-        """Pages of records changed in a window, soft-deleted ones included, every value as text.
+        """Pages of records changed in a window, soft-deleted ones included, as text or typed already.
 
         ``where`` is one more condition, in SOQL, that they meet.
         Up to 5,000 rows come by REST, more by a bulk job, unless the object cannot be read that way.
         """
-        names = selected(fields)
-        soql = f"SELECT {', '.join(names)} FROM {object}{condition(cursor, window, where)}"
+        name, names = description.name, selected(fields)
+        soql = f"SELECT {', '.join(names)} FROM {name}{condition(cursor, window, where)}"
         begun = Staging(staging).begun(self._wire.server_time)
         total: int | None = None
         if begun is None or begun.soql != soql:
             try:
-                total = self.count(object, where, window=window, cursor=cursor)
+                total = self.count(name, where, window=window, cursor=cursor)
             except AttributionError as error:
                 if kind_of(error) is not Kind.TIMEOUT:
                     raise
@@ -340,7 +340,7 @@ class Salesforce(Inquiries):
                 yield from read_in_bulk(
                     self._wire,
                     f"{self._base}/jobs/query",
-                    object,
+                    description,
                     soql,
                     names,
                     until=window.until,
@@ -353,7 +353,7 @@ class Salesforce(Inquiries):
                 # both are told before the first page, so no row has been delivered yet
                 if not isinstance(error, JobFailed) and kind_of(error) is not Kind.NOT_BULK:
                     raise
-        yield from self._queries.of_window(object, names, window, cursor, where, progress)
+        yield from self._queries.of_window(name, names, window, cursor, where, progress)
 
     def read_ids(
         self, object: str, fields: Sequence[str], ids: Sequence[str], *, where: str | None = None

@@ -183,7 +183,7 @@ class Source(Protocol):
 
     def read(
         self,
-        object: str,
+        description: ObjectDescription,
         fields: Sequence[str],
         window: Window,
         *,
@@ -192,7 +192,7 @@ class Source(Protocol):
         staging: Path,
         progress: Callable[[int, int | None], None],
     ) -> Iterator[pl.DataFrame]:
-        """Pages of records changed in a window, soft-deleted ones included, every value as text.
+        """Pages of records changed in a window, soft-deleted ones included, as text or typed already.
 
         ``where`` is one more condition, in SOQL, that they meet.
         ``staging`` is a folder for what is too large for memory: another process can go on with it, and

@@ -288,7 +288,7 @@ class _Comparison:
         staging = Path(mkdtemp(prefix="attribution-"))
         try:
             for text in self.source.read(
-                self.name,
+                self.planned.description,
                 fields,
                 window,
                 cursor=cursor,

@@ -81,8 +81,8 @@ def test_the_lifecycle_reads_csv_files(cli, filled, tmp_path):
         words += [option, path]
     document = cli.json("lifecycle", "--store", filled, *words)
     found = {(row["metric"], row["partner"]): row for row in document["rows"]}
-    assert found["cost", "(all)"]["value"] == 1500.5
-    assert found["cost", name]["value"] == 1000.5
+    assert found["cost", "(all)"]["value"] == "1500.50"
+    assert (found["cost", name]["value"], document["target"]) == ("1000.50", "1000000.00")
     assert found["satisfaction", "(all)"]["value"] == 8.5
     assert found["eql_to_mql", "(all)"]["value"] == 0.5
     assert found["return_on_investment", "(all)"]["low"] <= found["return_on_investment", "(all)"]["high"]

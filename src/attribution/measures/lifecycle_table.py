@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
-from attribution.measures.results import Row, Table
+from attribution.measures.results import Row, Table, spelled
 
 __all__ = ["Lifecycle"]
 
@@ -13,6 +14,10 @@ __all__ = ["Lifecycle"]
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Lifecycle(Table):
     """A row per metric, of all partners or of one; an absent figure is None."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON document: amounts as decimal strings, instants as ISO 8601 in UTC."""
+        return Table.to_dict(self) | {"target": spelled(self.head["target"], self.head["currency"])}
 
     def _title(self) -> str:
         as_of = self.head["as_of"].isoformat().replace("+00:00", "Z")

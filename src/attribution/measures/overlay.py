@@ -12,9 +12,10 @@ import numpy as np
 from attribution.columns import DAY
 from attribution.errors import UsageError
 from attribution.measures.estimators import Curve
+from attribution.measures.figures import INPUTS
 from attribution.measures.intervals import Floats, Ints, Sorted
 from attribution.measures.pages import Page, page
-from attribution.measures.results import Row, Table, plain
+from attribution.measures.results import Row, Table, documented, plain, spelled
 
 if TYPE_CHECKING:
     import altair
@@ -25,6 +26,15 @@ __all__ = ["Followed", "Overlay"]
 
 _TEXT = ("metric", "variant", "stage", "unit", "note")
 _COUNTS = ("n", "baseline_n", "n_at_risk")
+_MONEY = (
+    "deal_size",
+    "baseline_deal_size",
+    "value",
+    "baseline",
+    "difference",
+    *(f"from_{x}" for x in INPUTS),
+)
+"""Parts of sales velocity that are amounts, or amounts per day."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,13 +139,18 @@ class Overlay(Table):
         return self._page().reasons
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON document: head, rows, parts of sales velocity, counts, and the reasons."""
+        """The JSON document: head, rows, parts of sales velocity, counts, and the reasons; money as text."""
+        currency = self.head["currency"]
+        parts = [
+            part | {name: spelled(value, currency) for name, value in part.items() if name in _MONEY}
+            for part in self.parts
+        ]
         document: dict[str, Any] = plain(
             {
                 **self.head,
                 "by": list(self.by),
-                "rows": self.rows,
-                "sales_velocity_parts": self.parts,
+                "rows": [documented(row, currency) for row in self.rows],
+                "sales_velocity_parts": parts,
                 **self.foot,
                 "reasons": list(self.reasons),
             }

@@ -117,7 +117,7 @@ def _nothing(n_deals: int, by: tuple[str, ...]) -> str:
     """Why there is no slice to show."""
     if not n_deals:
         return "There are no deals, so there is no slice to show."
-    if "touched_partner" in by:
+    if "touched_partner" in by and {"partner", "parent"}.isdisjoint(by):
         return "No touchpoint counts on these deals, so there is no slice to show."
     return (
         "Nobody holds a headline claim on these deals, so there is no slice to show: "

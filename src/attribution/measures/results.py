@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas
     import polars
 
-__all__ = ["NotAdditive", "ParticipationTable", "Row", "Table", "heading", "plain"]
+__all__ = ["NotAdditive", "ParticipationTable", "Row", "Table", "documented", "heading", "plain", "spelled"]
 
 Row = dict[str, Any]
 
@@ -29,6 +29,11 @@ FRACTIONS = (
 """Columns that people read as percentages."""
 NUMBERS = ("deals", "shapley_value", "standard_error", "value", "low", "high")
 """Other numbers that are no amounts."""
+_FIGURES = (
+    *("value", "low", "high", "baseline"),
+    *("difference", "difference_low", "difference_high"),
+)
+"""Estimates with intervals; of money where the ``unit`` of the row is a currency."""
 COUNTS = ("n_deals", "n_findings", "n_partners", "n_walks", "n_with", "n_without", "n")
 
 _PARTICIPATION = {"amount": "participation_amount"}
@@ -82,7 +87,8 @@ class Table:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document: amounts as decimal strings, instants as ISO 8601 in UTC."""
-        document: dict[str, Any] = plain({**self.head, "by": list(self.by), "rows": self.rows, **self.foot})
+        rows = [documented(row, self.head["currency"]) for row in self.rows]
+        document: dict[str, Any] = plain({**self.head, "by": list(self.by), "rows": rows, **self.foot})
         return document
 
     def to_polars(self) -> polars.DataFrame:
@@ -260,6 +266,28 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return value
+
+
+def documented(row: Row, currency: str) -> Row:
+    """The row as JSON has it: where its ``unit`` is money, its figures are decimal strings."""
+    if not str(row.get("unit", "")).startswith(currency):
+        return row
+    return row | {name: spelled(row[name], currency) for name in _FIGURES if name in row}
+
+
+def spelled(amount: float | None, currency: str) -> str | None:
+    """An estimate of money as a decimal string: every digit known, at least those of the currency.
+
+    Examples
+    --------
+    >>> spelled(1234.5, "USD"), spelled(1e-7, "USD"), spelled(20 / 3, "JPY"), spelled(-3.0, "JPY")
+    ('1234.50', '0.0000001', '6.666666666666667', '-3')
+    """
+    if amount is None:
+        return None
+    whole, _, fraction = f"{Decimal(repr(float(amount))):f}".partition(".")
+    fraction = fraction.rstrip("0").ljust(money.digits(currency), "0")
+    return f"{whole}.{fraction}" if fraction else whole
 
 
 def _text(column: str, value: Any) -> str:

@@ -87,11 +87,6 @@ def slices(
             f"deals cannot be sliced by {', '.join(map(repr, by))}",
             hint=f"name some of, each once: {known(existing, 20)}",
         )
-    if "touched_partner" in by and {"partner", "parent"} & {*by}:
-        raise UsageError(
-            "deals cannot be sliced by partner and by touched_partner at once",
-            hint="partner: who holds a claim; touched_partner: whoever took part",
-        )
     cells, label = _cells(deals, by)
     if partner is not None or program is not None:
         wanted = deals.touchpoints_of(partner, program)
@@ -102,7 +97,8 @@ def slices(
             label = steps(deals)[cells.deal]
         else:
             keep = wanted[cells.touchpoint]
-            cells, label = _OfTouchpoints(cells.deal[keep], cells.touchpoint[keep]), label[keep]
+            cells = _OfTouchpoints(cells.deal[keep], cells.touchpoint[keep], cells.touched[keep])
+            label = label[keep]
     sides = [
         [_dimension(deals, name, cells, label, created=created) for name in by] for created in (False, True)
     ]
@@ -140,6 +136,9 @@ class _OfDeals:
 class _OfTouchpoints:
     deal: Ints
     touchpoint: Ints
+    """That stands for the claim; without claims, for whoever took part."""
+    touched: Ints
+    """That stands for whoever took part."""
 
 
 def _cells(deals: Deals, by: tuple[str, ...]) -> tuple[_OfDeals | _OfTouchpoints, Codes]:
@@ -148,19 +147,35 @@ def _cells(deals: Deals, by: tuple[str, ...]) -> tuple[_OfDeals | _OfTouchpoints
         return _OfDeals(deals.selected), steps(deals)[deals.selected]
     is_selected = np.zeros(len(deals.snapshot.deals), dtype=bool)
     is_selected[deals.selected] = True
-    if "touched_partner" in by:
-        touchpoint = np.flatnonzero(counting(deals))
-        label = steps(deals)[deals.deal_of[touchpoint]]
-    else:
-        found = claims(deals)
-        source = found.sourcing.source[found.sourcing.source >= 0]
-        approved = found.influence.numbers["state"] >= AUTO_APPROVED
-        influence = found.influence.touchpoint[approved]
-        touchpoint = np.concatenate([source, influence])
-        label = np.repeat([SOURCED, INFLUENCED], [len(source), len(influence)])
+    took_part = _took_part(deals, is_selected) if "touched_partner" in by else None
+    if took_part is not None and not {"partner", "parent"} & {*by}:
+        deal = deals.deal_of[took_part].astype(np.int64)
+        return _OfTouchpoints(deal, took_part, took_part), steps(deals)[deal]
+    found = claims(deals)
+    source = found.sourcing.source[found.sourcing.source >= 0]
+    influence = found.influence.touchpoint[found.influence.numbers["state"] >= AUTO_APPROVED]
+    touchpoint = np.concatenate([source, influence])
+    label = np.repeat([SOURCED, INFLUENCED], [len(source), len(influence)])
+    keep = is_selected[deals.deal_of[touchpoint]]
+    touchpoint, label = touchpoint[keep], label[keep]
     deal = deals.deal_of[touchpoint].astype(np.int64)
-    keep = is_selected[deal]
-    return _OfTouchpoints(deal[keep], touchpoint[keep]), label[keep]
+    if took_part is None:
+        return _OfTouchpoints(deal, touchpoint, touchpoint), label
+    # a cell for whoever holds a claim on a deal, with whoever took part in it
+    partner = deals.snapshot.touchpoints.partner[took_part].astype(np.int64)
+    key = deals.deal_of[took_part].astype(np.int64) * len(deals.snapshot.partners) + partner
+    each = took_part[np.unique(key, return_index=True)[1]]
+    first, last = (np.searchsorted(deals.deal_of[each], deal, side) for side in ("left", "right"))
+    claim = np.repeat(np.arange(len(deal)), last - first)
+    ends = np.cumsum(last - first)
+    place = np.arange(len(claim)) + np.repeat(last - ends, last - first)
+    return _OfTouchpoints(deal[claim], touchpoint[claim], each[place]), label[claim]
+
+
+def _took_part(deals: Deals, is_selected: Bools) -> Ints:
+    """Counting touchpoints of the selected deals, in path order."""
+    found: Ints = np.flatnonzero(counting(deals))
+    return found[is_selected[deals.deal_of[found]]]
 
 
 def _dimension(
@@ -178,6 +193,8 @@ def _dimension(
                 return _Dimension(name, snapshot.programs, touchpoints.program[cells.touchpoint])
             case "tier":
                 return _Dimension(name, snapshot.tiers, touchpoints.tier[cells.touchpoint])
+            case "touched_partner":
+                return _Dimension(name, snapshot.partners, touchpoints.partner[cells.touched])
         return _Dimension(name, snapshot.partners, who)
     named = [segment for segment, _ in snapshot.segments]
     if name in named:

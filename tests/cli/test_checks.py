@@ -52,6 +52,11 @@ def test_what_if_refuses_what_is_no_variation(cli, filled, words, message):
     assert (code, message in err) == (2, True), err
 
 
+def test_what_if_hints_in_words_of_the_command_line(cli, filled):
+    _, _, err = cli("what-if", "--store", filled)
+    assert "Hint: pass --vary late_days=0,14 or --with FILE" in err
+
+
 def test_audit_says_the_same_in_every_form(cli, filled, tmp_path):
     expected = audit(Store(filled).deals(), of="all")
     words = ("audit", "--store", filled, "--of", "all")

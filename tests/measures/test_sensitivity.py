@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attribution import Deals, Policy, UsageError, influenced, sourced, what_if
+from attribution import Deals, Policy, UsageError, influenced, sourced, waterfall, what_if
 from attribution.columns import to_micros
 from attribution.derive import derive
-from attribution.measures.sensitivity import BASE, HEADLINES, TOGETHER
+from attribution.measures.sensitivity import BASE, CLAIMED, HEADLINES, TOGETHER
 from attribution.testing.synthetic import generate
 from attribution.testing.truth import Rules, table, totals
 from tests.notation import path
@@ -32,12 +32,15 @@ def test_by_hand():
         ("strict", MONEY["100.00"], MONEY["0.00"]),
         ("late", MONEY["140.00"], MONEY["0.00"]),
     ]
+    zero, minus, plus = MONEY["0.00"], MONEY["-40.00"], MONEY["40.00"]
+    # sourced, influenced, influenced step, unqualified, exposed, direct
     assert [tuple(row.values()) for row in found.rules.rows] == [
-        ("strict", "late_days", "7", "26", MONEY["0.00"], MONEY["0.00"]),
-        ("strict", "claim_days", "14", "3", MONEY["-40.00"], MONEY["40.00"]),
-        ("strict", TOGETHER, None, None, MONEY["0.00"], MONEY["-40.00"]),
-        ("late", "late_days", "7", "26", MONEY["0.00"], MONEY["0.00"]),
+        ("strict", "late_days", "7", "26", *[zero] * 6),
+        ("strict", "claim_days", "14", "3", minus, plus, plus, zero, zero, zero),
+        ("strict", TOGETHER, None, None, zero, minus, minus, plus, zero, zero),
+        ("late", "late_days", "7", "26", *[zero] * 6),
     ]
+    assert [row["unqualified_amount"] for row in found.rows] == [zero, plus, zero]
     assert found.foot["sourced_band_amount"] == MONEY["40.00"]
     assert found.foot["influenced_highest_amount"] == MONEY["0.00"]
     per = found.per("partner")
@@ -55,15 +58,15 @@ def test_the_slow_truth_agrees_policy_by_policy():
     )
     strict = Policy(influence_window_days=30, late_days=60)
     found = what_if(Deals(snapshot, Policy()), varied | {"strict": strict}, of="all")
-    partners: dict[str, dict[str, list[str]]] = {name: {} for name in HEADLINES}
+    partners: dict[str, dict[str, list[str]]] = {name: {} for name in CLAIMED}
     for row, policy in zip(found.rows, [Policy(), *varied.values(), strict], strict=True):
         truth = org.truth(as_of=org.now, policy=Rules(**_days(policy)))
-        for name in HEADLINES:
+        for name in CLAIMED:
             assert str(row[f"{name}_amount"]) == totals(truth, name, of="all")["total"]
             for each in table(truth, name, ("partner",), of="all"):
                 partners[name].setdefault(each["partner_id"], []).append(each["amount"])
     for row in found.per("partner").rows:
-        for name in HEADLINES:
+        for name in CLAIMED:
             given = [Decimal(amount) for amount in partners[name].get(row["partner_id"], [])]
             given += [Decimal(0)] * (len(given) < len(found.rows))
             assert (row[f"{name}_lowest_amount"], row[f"{name}_highest_amount"]) == (min(given), max(given))
@@ -105,6 +108,12 @@ def test_the_rules_of_a_policy_add_up_to_its_change(policies):
         deals = SMALL.with_policy(policy)
         assert row["sourced_amount"] == sourced(deals).total()
         assert row["influenced_amount"] == influenced(deals).total()
+        steps = {step["step"]: step["amount"] for step in waterfall(deals).rows}
+        assert row["influenced_step_amount"] == steps.pop("influenced")
+        assert all(row[f"{step}_amount"] == amount for step, amount in steps.items())
+    for row in found.rows:
+        parts = [row[f"{each}_amount"] for each in HEADLINES if each != "influenced"]
+        assert sum(parts) == found.foot["selected"]
 
 
 def test_it_is_a_table_like_any_other(tmp_path):
@@ -116,7 +125,13 @@ def test_it_is_a_table_like_any_other(tmp_path):
     assert found.to_polars().height == len(found.to_pandas()) == 3
     found.rules.to_parquet(tmp_path / "rules.parquet")
     assert "late_days" in found.to_csv()
-    assert "what_if rules" in str(found)
+    assert document["rows"][0]["direct_amount"] == "0.00"
+    text = str(found)
+    assert "what_if rules" in text
+    assert "unqualified      0.00 to 0.00, a band of 0.00" in text
+    # what no rule moves, people are not shown
+    assert "unqualified_change_amount" not in text
+    assert "unqualified_change_amount" in found.rules.to_csv()
     assert found._repr_html_().count("<table>") == 2
     empty = SMALL.where(partner="bob").where(partner="dan")
     assert what_if(empty, [Policy(late_days=0)]).foot["selected"] == MONEY["0.00"]

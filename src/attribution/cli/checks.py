@@ -115,6 +115,10 @@ def what_if(
     from attribution.measures import sensitivity
     from attribution.policy import Policy
 
+    if not vary and not alternative:
+        raise UsageError(
+            "there is no policy to compare with", hint="pass --vary late_days=0,14 or --with FILE"
+        )
     values: dict[str, list[Any]] = {}
     for text in vary or ():
         name, given = _variation(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +13,7 @@ from attribution.deals import Deals
 from attribution.errors import UsageError, known
 from attribution.measures.claims import influenced, sourced
 from attribution.measures.results import Row, Table, heading
+from attribution.measures.waterfall import waterfall
 from attribution.policy import Policy
 
 __all__ = ["WhatIf", "what_if"]
@@ -20,19 +21,42 @@ __all__ = ["WhatIf", "what_if"]
 BASE = "(base)"
 TOGETHER = "(together)"
 """What several changed rules do beyond what each does alone."""
-HEADLINES = ("sourced", "influenced")
+CLAIMED = ("sourced", "influenced")
+"""Totals of the two measures, which partners have a part in."""
+HEADLINES = (*CLAIMED, "influenced_step", "unqualified", "exposed", "direct")
+"""What is compared. Without ``influenced`` they are the steps of the waterfall, and add up to ``selected``;
+``influenced_step`` has the deals that some partner influenced and nobody sourced."""
 
+_ENDS = ("lowest", "highest", "band")
 _Numbers = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Moves(Table):
+    """A row per policy and rule: how far each headline number moves.
+
+    People are not shown the numbers that no rule moves; documents, frames and files have all of them.
+    """
+
+    def _text(self) -> tuple[list[str], list[list[str]]]:
+        shown, body = Table._text(self)
+        changes = {f"{each}_change_amount" for each in HEADLINES}
+        kept = [
+            at for at, name in enumerate(shown) if name not in changes or any(row[name] for row in self.rows)
+        ]
+        return [shown[at] for at in kept], [[cells[at] for at in kept] for cells in body]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False, kw_only=True)
 class WhatIf(Table):
     """A row per policy, the base first: the headline numbers, and how far each is from the base's.
 
-    The foot has the lowest and the highest of each number, and the difference.
+    They are the totals of ``sourced`` and ``influenced`` and the steps of the waterfall: ``sourced``,
+    ``influenced_step``, ``unqualified``, ``exposed`` and ``direct`` add up to ``selected``. The foot has the
+    lowest and the highest of each number, and the difference.
     """
 
-    rules: Table
+    rules: Moves
     """A row per policy and rule in which it differs from the base: what that rule alone moves. Where several
     differ, a row ``(together)`` has the rest, so that the rows of a policy add up to its change."""
     deals: Deals
@@ -56,7 +80,7 @@ class WhatIf(Table):
         labels: tuple[str, ...] = ()
         for policy in self.policies.values():
             deals = self.deals.with_policy(policy)
-            for headline in HEADLINES:
+            for headline in CLAIMED:
                 measure = sourced if headline == "sourced" else influenced
                 table = measure(deals, of=self.head["of"]).by(*names)
                 labels = table.labels
@@ -67,7 +91,7 @@ class WhatIf(Table):
         for key, amounts in found.items():
             row: Row = dict(zip(labels, key, strict=True))
             bands = []
-            for headline in HEADLINES:
+            for headline in CLAIMED:
                 given = amounts.get(headline, [])
                 # under a policy that has no row for it, the amount is zero
                 given = given + [zero] * (len(given) < len(self.policies))
@@ -75,7 +99,7 @@ class WhatIf(Table):
                 bands.append(max(given) - min(given))
             rows.append(row | {"band_amount": max(bands)})
         rows.sort(key=lambda row: (-row["band_amount"], *(row[label] or "" for label in labels)))
-        columns = tuple(f"{headline}_{end}_amount" for headline in HEADLINES for end in ("lowest", "highest"))
+        columns = tuple(f"{headline}_{end}_amount" for headline in CLAIMED for end in ("lowest", "highest"))
         kept = {name: self.foot[name] for name in ("selected", "n_deals", "n_policies")}
         return Table(self.head, names, (*labels, *columns, "band_amount"), rows, kept)
 
@@ -88,12 +112,28 @@ class WhatIf(Table):
         text = Table.to_text(self, rows)
         return text if not self.rules.rows else f"{text}\n\n{self.rules.to_text(rows)}"
 
+    def _text(self) -> tuple[list[str], list[list[str]]]:
+        """For people: the numbers themselves; what moves them is in the other table."""
+        shown = ["policy", *(f"{each}_amount" for each in HEADLINES)]
+        return shown, [[row["policy"], *(f"{row[name]:,f}" for name in shown[1:])] for row in self.rows]
+
+    def _notes(self) -> list[tuple[str, str]]:
+        """For people: one line per number, from the lowest to the highest."""
+        ends = {each: [f"{each}_{end}_amount" for end in _ENDS] for each in HEADLINES}
+        ranges = {name for names in ends.values() for name in names}
+        rest = {name: value for name, value in self.foot.items() if name not in ranges}
+        notes = Table._notes(replace(self, foot=rest))
+        for each, names in ends.items():
+            low, high, band = (f"{self.foot[name]:,f}" for name in names)
+            notes.append((each.replace("_", " "), f"{low} to {high}, a band of {band}"))
+        return notes
+
     def _repr_html_(self) -> str:
         return Table._repr_html_(self) + (self.rules._repr_html_() if self.rules.rows else "")
 
 
 def what_if(deals: Deals, policies: Mapping[str, Policy] | Sequence[Policy], *, of: str = "won") -> WhatIf:
-    """The headline numbers of the same deals under several policies, and which rule moves them.
+    """Sourced, influenced and the waterfall of the same deals under several policies, and what moves them.
 
     Deals are derived once: a policy only chooses among touchpoints that are there. A rule's own effect is the
     change when it alone is changed, all else as in the base.
@@ -160,7 +200,7 @@ def what_if(deals: Deals, policies: Mapping[str, Policy] | Sequence[Policy], *, 
     changes = tuple(f"{each}_change_amount" for each in HEADLINES)
     measure = sourced(deals, of)
     kept = {"selected": measure.selected(), "n_deals": len(measure.measured)}
-    moving = Table(
+    moving = Moves(
         head | {"measure": "what_if rules"},
         ("policy", "rule"),
         ("policy", "rule", "before", "after", *changes),
@@ -202,7 +242,13 @@ def _called(base: Policy, policy: Policy) -> str:
 def _numbers(deals: Deals, of: str) -> _Numbers:
     """The headline numbers in minor units."""
     digits = money.digits(deals.currency)
-    totals = {"sourced": sourced(deals, of).total(), "influenced": influenced(deals, of).total()}
+    step = {row["step"]: row["amount"] for row in waterfall(deals, of=of).rows}
+    totals = {
+        "sourced": step["sourced"],
+        "influenced": influenced(deals, of).total(),
+        "influenced_step": step["influenced"],
+        **{name: step[name] for name in ("unqualified", "exposed", "direct")},
+    }
     return {name: int(total.scaleb(digits)) for name, total in totals.items()}
 
 
@@ -219,6 +265,6 @@ def _range(deals: Deals, results: Sequence[_Numbers]) -> Row:
     found: Row = {}
     for name in HEADLINES:
         low, high = min(each[name] for each in results), max(each[name] for each in results)
-        for end, minor in (("lowest", low), ("highest", high), ("band", high - low)):
+        for end, minor in zip(_ENDS, (low, high, high - low), strict=True):
             found[f"{name}_{end}_amount"] = money.major(minor, deals.currency)
     return found

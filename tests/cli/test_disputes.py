@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -77,6 +78,24 @@ def test_a_decision_is_made_and_told(cli, store):
     assert "was decided before" in cli.json(*words, "--approve", code=2)["error"]["message"]
     # nothing of this was known before
     assert influenced(store.deals(known_at=before)).total() == influenced(deals).total()
+
+
+def test_a_decision_is_known_from_the_end_of_its_day_in_the_zone(cli, store):
+    deals = store.deals()
+    opportunity, partner = claimed(deals)
+    words = ("decide", opportunity, partner.id, "--approve", "--by", "Dana", "--reason", "I saw it.")
+    end = datetime(2025, 2, 4, tzinfo=ZoneInfo(store.zone)).astimezone(UTC)
+    document = cli.json(*words, "--at", "2025-02-03")
+    (told,) = [each for each in document["partners"] if each["partner_id"] == partner.id]
+    assert told["decisions"][0]["at"] == end.isoformat().replace("+00:00", "Z")
+    assert told["reasons"][-1] == "Its influence was approved by Dana on 3 February 2025: I saw it."
+    # an earlier decision that is entered later does not overrule it
+    earlier = ("--at", (end - timedelta(hours=9)).isoformat())
+    cli.json(*words[:3], "--reject", *words[4:], *earlier, "--claim", "influenced")
+    assert explain(store.deals(), opportunity, models=()).standing_of(partner.id).state == "approved"
+    for wrong, message in (("2099-01-01", "is still to come"), ("soon", "neither a date nor an instant")):
+        code, _, err = cli(*words, "--at", wrong)
+        assert (code, message in err) == (2, True)
 
 
 def test_wrong_decisions_are_named(cli, store):

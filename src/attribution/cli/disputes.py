@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from attribution.cli.models import read_model
-from attribution.cli.options import AsJson, Debug, MappingFile, PolicyFile, StorePath, open_store
+from attribution.cli.options import AsJson, Debug, MappingFile, PolicyFile, StorePath, instant, open_store
 from attribution.cli.reports import AsOf, KnownAt, read_deals
 from attribution.errors import UsageError
 
@@ -55,6 +56,13 @@ def decide(
             show_default=False,
         ),
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            help="From when on it is known: a date (its end) or an instant; default: now.",
+            show_default=False,
+        ),
+    ] = None,
     store: StorePath = None,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -67,6 +75,10 @@ def decide(
         fault = "both --approve and --reject are given" if approve else "nothing is decided"
         raise UsageError(fault, hint="pass --approve or --reject")
     kept = open_store(store)
+    decided_at = None if at is None else instant(at, "--at", kept.zone)
+    if decided_at is not None and decided_at > datetime.now(UTC):
+        # later decisions could not overrule it until then
+        raise UsageError(f"--at {at!r} is still to come", hint="leave --at out to decide as of now")
     before = explain(kept.deals(), opportunity, models=()).standing_of(partner)
     kind = claim or before.claim.kind
     if claim is None and any(each.claim.kind != kind for each in before.decisions):
@@ -76,7 +88,7 @@ def decide(
             hint="pass --claim sourced or --claim influenced",
         )
     meant = Claim(before.claim.opportunity_id, before.partner.id, kind)
-    decision = kept.decide(meant, approve=approve, by=by, reason=reason)
+    decision = kept.decide(meant, approve=approve, by=by, reason=reason, at=decided_at)
     told = explain(kept.deals(), opportunity, models=())
     if as_json:
         sys.stdout.write(json.dumps(told.to_dict(), ensure_ascii=False) + "\n")

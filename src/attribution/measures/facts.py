@@ -116,7 +116,8 @@ class Facts:
     def decided(self, decision: Decision) -> str:
         """What was decided here, by whom, when and why."""
         word = "approved" if decision.approve else "rejected"
-        at = self.day(to_micros(decision.at))
+        # what is known from the end of a day on was decided on that day
+        at = self.day(to_micros(decision.at) - 1)
         return f"{word} by {decision.by} on {at}: {decision.reason.rstrip('.')}."
 
     def note(self, name: str) -> None:

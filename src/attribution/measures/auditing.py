@@ -13,10 +13,9 @@ import polars as pl
 from attribution import money
 from attribution.columns import Bools
 from attribution.deals import Deals
-from attribution.errors import UsageError
 from attribution.measures.findings import after_direct, clusters, records, self_approved, unattributed
 from attribution.measures.measure import measured
-from attribution.measures.results import Row, Table, heading, plain
+from attribution.measures.results import Row, Table, heading, pandas_itself, plain
 from attribution.measures.scope import RAW, Scope
 from attribution.measures.strays import dangling, duplicates, stranded
 
@@ -76,14 +75,9 @@ class Audit:
         UsageError
             If pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise UsageError(
-                "pandas is not installed",
-                hint="pip install 'partner-attribution[pandas]', or use to_polars()",
-            ) from None
-        return pandas.DataFrame({name: self.findings[name].to_list() for name in self.findings.columns})
+        values = {name: self.findings[name].to_list() for name in self.findings.columns}
+        frame: pandas.DataFrame = pandas_itself().DataFrame(values)
+        return frame
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self.findings.__arrow_c_stream__(requested_schema)

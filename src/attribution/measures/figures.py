@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attribution import money
+from attribution.arrays import local_days
 from attribution.columns import DAY, OPEN, OUTCOMES, Bools, Ints
 from attribution.deals import Deals
 from attribution.measures.estimators import (
@@ -33,7 +34,7 @@ from attribution.measures.intervals import (
     sorted_within,
     wilson,
 )
-from attribution.measures.slices import Slices, local_days
+from attribution.measures.slices import Slices
 from attribution.measures.stays import stays
 
 __all__ = ["INPUTS", "Figure", "Figures", "figures"]

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attribution.columns import DAY
-from attribution.errors import UsageError
 from attribution.measures.estimators import Curve
 from attribution.measures.figures import INPUTS
 from attribution.measures.intervals import Floats, Ints, Sorted
 from attribution.measures.pages import Page, page
-from attribution.measures.results import Row, Table, documented, plain, spelled
+from attribution.measures.results import Row, Table, documented, pandas_itself, plain, spelled
 
 if TYPE_CHECKING:
     import altair
@@ -165,13 +164,7 @@ class Overlay(Table):
         UsageError
             If pandas is not installed.
         """
-        try:
-            import pandas  # noqa: F401 # told here in our words
-        except ImportError:
-            raise UsageError(
-                "pandas is not installed",
-                hint="pip install 'partner-attribution[pandas]', or use to_polars()",
-            ) from None
+        pandas_itself()  # polars would say it in its own words
         return self.to_polars().to_pandas()
 
     def _frame(self, rows: Sequence[Row]) -> polars.DataFrame:

@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from html import escape
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from attribution import money
@@ -18,7 +19,17 @@ if TYPE_CHECKING:
     import pandas
     import polars
 
-__all__ = ["NotAdditive", "ParticipationTable", "Row", "Table", "documented", "heading", "plain", "spelled"]
+__all__ = [
+    "NotAdditive",
+    "ParticipationTable",
+    "Row",
+    "Table",
+    "documented",
+    "heading",
+    "pandas_itself",
+    "plain",
+    "spelled",
+]
 
 Row = dict[str, Any]
 
@@ -103,22 +114,17 @@ class Table:
         UsageError
             If pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise UsageError(
-                "pandas is not installed",
-                hint="pip install 'partner-attribution[pandas]', or use to_polars()",
-            ) from None
+        library = pandas_itself()
         dtypes = {"counts": "bool", **dict.fromkeys((*FRACTIONS, *NUMBERS), "float64")}
         dtypes |= dict.fromkeys(COUNTS, "int64")
         dtypes |= dict.fromkeys(self.labels, "object")
-        return pandas.DataFrame(
+        frame: pandas.DataFrame = library.DataFrame(
             {
-                name: pandas.Series([row[name] for row in self.rows], dtype=dtypes.get(name, "object"))
+                name: library.Series([row[name] for row in self.rows], dtype=dtypes.get(name, "object"))
                 for name in self.columns
             }
         )
+        return frame
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self.to_polars().__arrow_c_stream__(requested_schema)
@@ -240,6 +246,24 @@ class ParticipationTable(NotAdditive, Table):
     def _notes(self) -> list[tuple[str, str]]:
         notes = Table._notes(self)
         return [("total, each deal once" if label == "total" else label, value) for label, value in notes]
+
+
+def pandas_itself() -> ModuleType:
+    """The library; an extra, that need not be there.
+
+    Raises
+    ------
+    UsageError
+        If it is not installed.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise UsageError(
+            "pandas is not installed",
+            hint="pip install 'partner-attribution[pandas]', or use to_polars()",
+        ) from None
+    return pandas
 
 
 def heading(deals: Deals, of: str, **names: str) -> dict[str, Any]:

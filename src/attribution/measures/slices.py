@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attribution.arrays import local_days
 from attribution.columns import DEAL_TYPES, NO_DAY, NOBODY, Bools, Ints, Party
 from attribution.deals import Deals
 from attribution.errors import UsageError, known
@@ -17,7 +18,7 @@ from attribution.measures.evidence import counting
 from attribution.measures.results import Row
 from attribution.measures.waterfall import INFLUENCED, SOURCED, STEPS, steps
 
-__all__ = ["BY", "LATER", "OF_PARTNERS", "Slices", "local_days", "slices"]
+__all__ = ["BY", "LATER", "OF_PARTNERS", "Slices", "slices"]
 
 OF_PARTNERS = ("partner", "parent", "program", "tier", "touched_partner")
 """What a claim or a touchpoint tells; a deal may be in several slices of these, or in none."""
@@ -224,14 +225,6 @@ def _quarters(days: Ints) -> _Dimension:
     codes = np.where(there, months // 3 - first, -1)
     quarters = range(int(first), int(first + codes.max(initial=-1)) + 1)
     return _Dimension("quarter", [f"{1970 + each // 4}Q{each % 4 + 1}" for each in quarters], codes, True)
-
-
-def local_days(instants: Ints, zone: str) -> Ints:
-    """Calendar days since the epoch of instants in a zone."""
-    import polars
-
-    local = polars.Series(instants).cast(polars.Datetime("us", "UTC")).dt.convert_time_zone(zone)
-    return local.dt.date().to_physical().cast(polars.Int64).to_numpy()
 
 
 def _numbered(dimensions: list[_Dimension], n_cells: int) -> tuple[Ints, Bools]:

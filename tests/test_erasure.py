@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -23,9 +23,9 @@ from attribution.readings import DECISIONS
 from attribution.store import Store
 from attribution.sync.salesforce import Salesforce
 from attribution.testing import Org
+from tests.loopback import NOON
 from tests.traces import traces
 
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 MAPPED = """
 [mapping]
 segments = [
@@ -37,13 +37,10 @@ ANN = ("ann.quxley@example.com", "1971-02-03", "Grumpy", "Quxley's own deal", "T
 
 
 @pytest.fixture
-def org(monkeypatch: pytest.MonkeyPatch) -> Iterator[Org]:
-    with Org(now=NOON) as org:
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", org.ca_bundle)
-        org.add_field("Contact", "Born__c date, Mood__c picklist 40, Extra__c string 80")
-        org.add_field("Opportunity", "Champion__c > Contact, Remark__c string 255, Size__c picklist 40")
-        yield org
-    org.close()
+def org(org: Org) -> Org:
+    org.add_field("Contact", "Born__c date, Mood__c picklist 40, Extra__c string 80")
+    org.add_field("Opportunity", "Champion__c > Contact, Remark__c string 255, Size__c picklist 40")
+    return org
 
 
 READ = ("Contact", "Opportunity", "OpportunityHistory")

@@ -8,8 +8,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -21,22 +20,8 @@ from attribution.mapping import Mapping
 from attribution.readings import readings
 from attribution.store import Store
 from attribution.sync.report import Progress
-from attribution.sync.salesforce import Salesforce
 from attribution.testing import Org
-
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def org(monkeypatch: pytest.MonkeyPatch) -> Iterator[Org]:
-    with Org(now=NOON) as org:
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", org.ca_bundle)
-        yield org
-    org.close()
-
-
-def connect(org: Org) -> Salesforce:
-    return Salesforce(instance_url=org.url, access_token=org.token, retry_base_seconds=0, bulk_poll_seconds=0)
+from tests.loopback import NOON, connect
 
 
 def deal(**fields: object) -> dict[str, object]:

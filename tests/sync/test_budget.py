@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +15,15 @@ from attribution.errors import StoppedEarly, UsageError
 from attribution.store import Store
 from attribution.sync.salesforce import Salesforce
 from attribution.testing import Org
-
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+from tests.loopback import connect
 
 
 @pytest.fixture
-def org(monkeypatch: pytest.MonkeyPatch) -> Iterator[Org]:
-    with Org(now=NOON) as org:
-        for name, value in org.environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("ATTRIBUTION_RETRY_BASE_SECONDS", "0")
-        org.insert("Account", [{"Name": "x"}])
-        org.advance(timedelta(minutes=30))
-        yield org
-    org.close()
-
-
-def connect(org: Org, **options: Any) -> Salesforce:
-    usual = {"retry_base_seconds": 0, "bulk_poll_seconds": 0, "sleep": lambda _: None}
-    return Salesforce(instance_url=org.url, access_token=org.token, **(usual | options))
+def org(org: Org, monkeypatch: pytest.MonkeyPatch) -> Org:
+    monkeypatch.setenv("ATTRIBUTION_RETRY_BASE_SECONDS", "0")
+    org.insert("Account", [{"Name": "x"}])
+    org.advance(timedelta(minutes=30))
+    return org
 
 
 def stopped(store: Store, source: Salesforce, **limits: Any) -> StoppedEarly:

@@ -15,8 +15,8 @@ from attribution.cli import main
 from attribution.errors import UsageError
 from attribution.sync.salesforce import Salesforce
 from attribution.testing import Org
+from tests.loopback import NOON
 
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 MAPPED = """
 [[mapping.costs]]
 object = "PartnerFundClaim"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,8 @@ from attribution.mapping import Mapping
 from attribution.store import Store
 from attribution.sync.diagnosis import Diagnosis, ObjectDiagnosis, examine
 from attribution.sync.inquiries import Won
-from attribution.sync.salesforce import Salesforce
 from attribution.testing import Org
-
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+from tests.loopback import NOON, connect
 
 
 @pytest.fixture
@@ -30,10 +28,6 @@ def org(monkeypatch: pytest.MonkeyPatch) -> Iterator[Org]:
             monkeypatch.setenv(name, value)
         yield org
     org.close()
-
-
-def connect(org: Org) -> Salesforce:
-    return Salesforce(instance_url=org.url, access_token=org.token, retry_base_seconds=0, bulk_poll_seconds=0)
 
 
 def doctor(org: Org, mirror: Path | None = None) -> Diagnosis:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,23 +12,8 @@ from attribution.cli import main
 from attribution.mapping import Mapping
 from attribution.store import Store
 from attribution.sync.estimation import Estimate, ObjectEstimate
-from attribution.sync.salesforce import Salesforce
 from attribution.testing import Org, generate
-
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def org(monkeypatch: pytest.MonkeyPatch) -> Iterator[Org]:
-    with Org(now=NOON) as org:
-        for name, value in org.environment.items():
-            monkeypatch.setenv(name, value)
-        yield org
-    org.close()
-
-
-def connect(org: Org) -> Salesforce:
-    return Salesforce(instance_url=org.url, access_token=org.token, retry_base_seconds=0, bulk_poll_seconds=0)
+from tests.loopback import connect
 
 
 def test_the_estimate_is_what_a_sync_then_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

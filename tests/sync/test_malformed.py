@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +14,16 @@ from attribution.readings import readings
 from attribution.store import Store
 from attribution.sync.salesforce import Salesforce
 from attribution.testing import Org
+from tests.loopback import connect
 
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 FIELDS = readings(Mapping())["Account"].fields
 
 
 @pytest.fixture
-def org(monkeypatch: pytest.MonkeyPatch) -> Iterator[Org]:
-    with Org(now=NOON) as org:
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", org.ca_bundle)
-        org.insert("Account", [{"Name": f"{n}"} for n in range(4)])
-        org.advance(timedelta(minutes=30))
-        yield org
-    org.close()
-
-
-def connect(org: Org) -> Salesforce:
-    usual: dict[str, Any] = {"retry_base_seconds": 0, "bulk_poll_seconds": 0, "sleep": lambda _: None}
-    return Salesforce(instance_url=org.url, access_token=org.token, **usual)
+def org(org: Org) -> Org:
+    org.insert("Account", [{"Name": f"{n}"} for n in range(4)])
+    org.advance(timedelta(minutes=30))
+    return org
 
 
 def records(org: Org) -> list[dict[str, Any]]:

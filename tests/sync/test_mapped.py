@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,9 @@ from attribution.errors import UsageError
 from attribution.mapping import Mapping
 from attribution.settings import read_toml
 from attribution.store import Store
-from attribution.sync.salesforce import Salesforce
 from attribution.testing import Org
+from tests.loopback import NOON, connect
 
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 REGISTRATION = """Name string 80, Partner_Account__c > Account, Sales_Contact__c > Contact,
     Opportunity__c > Opportunity, Anything__c > Account|Contact, Submitted_On__c date, Status__c picklist 40,
     Approved_On__c datetime, Worth__c currency 18.2, Home__c address, Proven__c boolean"""
@@ -48,10 +47,6 @@ def org(monkeypatch: pytest.MonkeyPatch) -> Iterator[Org]:
         org.add_object("Deal_Registration__c", "a01", REGISTRATION, label="Deal Registration")
         yield org
     org.close()
-
-
-def connect(org: Org) -> Salesforce:
-    return Salesforce(instance_url=org.url, access_token=org.token, retry_base_seconds=0, bulk_poll_seconds=0)
 
 
 def mapping_of(folder: Path, text: str = MAPPED) -> Mapping:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,8 @@ from attribution.mapping import Mapping
 from attribution.store import Store
 from attribution.sync.reconciliation import Reconciliation
 from attribution.sync.report import SyncReport
-from attribution.sync.salesforce import Salesforce
 from attribution.testing import Org
-
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def org(monkeypatch: pytest.MonkeyPatch) -> Iterator[Org]:
-    with Org(now=NOON) as org:
-        for name, value in org.environment.items():
-            monkeypatch.setenv(name, value)
-        yield org
-    org.close()
-
-
-def connect(org: Org) -> Salesforce:
-    return Salesforce(instance_url=org.url, access_token=org.token, retry_base_seconds=0, bulk_poll_seconds=0)
+from tests.loopback import NOON, connect
 
 
 def accounts(org: Org, count: int) -> list[str]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +16,12 @@ from attribution.sync.report import SyncReport
 from attribution.sync.salesforce import Salesforce
 from attribution.testing import Org
 
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
-
 
 @pytest.fixture
-def org(monkeypatch: pytest.MonkeyPatch) -> Iterator[Org]:
-    with Org(now=NOON) as org:
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", org.ca_bundle)
-        org.insert("Account", [{"Name": "good"}, {"Name": "odd"}])
-        org.advance(timedelta(minutes=30))
-        yield org
-    org.close()
+def org(org: Org) -> Org:
+    org.insert("Account", [{"Name": "good"}, {"Name": "odd"}])
+    org.advance(timedelta(minutes=30))
+    return org
 
 
 def sync(org: Org, store: Store) -> SyncReport:

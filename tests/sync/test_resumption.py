@@ -6,8 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,19 +17,15 @@ from attribution.store import Store
 from attribution.sync.salesforce import Salesforce
 from attribution.testing import Org
 
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 ROWS = 5_001
 
 
 @pytest.fixture
-def org(monkeypatch: pytest.MonkeyPatch) -> Iterator[Org]:
-    with Org(now=NOON) as org:
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", org.ca_bundle)
-        org.load({"Account": [{"Name": f"{n:05}"} for n in range(ROWS)]})
-        org.bulk.page = 2_000
-        org.advance(timedelta(minutes=30))
-        yield org
-    org.close()
+def org(org: Org) -> Org:
+    org.load({"Account": [{"Name": f"{n:05}"} for n in range(ROWS)]})
+    org.bulk.page = 2_000
+    org.advance(timedelta(minutes=30))
+    return org
 
 
 def sync(org: Org, folder: Path) -> Store:

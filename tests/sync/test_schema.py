@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,24 +15,9 @@ from attribution.errors import StoreError, TransientCrmError, UsageError
 from attribution.mapping import Mapping
 from attribution.store import Store
 from attribution.sync.report import Progress, SyncReport
-from attribution.sync.salesforce import Salesforce
 from attribution.sync.schema import Schema
 from attribution.testing import Field, Org
-
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def org(monkeypatch: pytest.MonkeyPatch) -> Iterator[Org]:
-    with Org(now=NOON) as org:
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", org.ca_bundle)
-        yield org
-    org.close()
-
-
-def connect(org: Org, **options: Any) -> Salesforce:
-    usual = {"retry_base_seconds": 0, "bulk_poll_seconds": 0}
-    return Salesforce(instance_url=org.url, access_token=org.token, **(usual | options))
+from tests.loopback import connect
 
 
 def later(org: Org, **duration: float) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,25 +12,12 @@ from attribution.mapping import Mapping
 from attribution.settings import read_toml
 from attribution.store import Store
 from attribution.sync.diagnosis import examine
-from attribution.sync.salesforce import Salesforce
 from attribution.sync.suggestion import suggest
 from attribution.testing import Org
 from attribution.testing.objects import Field
+from tests.loopback import NOON, connect
 
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 STATES = ("Draft", "Submitted", "Approved", "Not Approved", "Rejected", "Withdrawn")
-
-
-@pytest.fixture
-def org(monkeypatch: pytest.MonkeyPatch) -> Iterator[Org]:
-    with Org(now=NOON) as org:
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", org.ca_bundle)
-        yield org
-    org.close()
-
-
-def connect(org: Org) -> Salesforce:
-    return Salesforce(instance_url=org.url, access_token=org.token, retry_base_seconds=0, bulk_poll_seconds=0)
 
 
 def furnish(org: Org) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -17,24 +16,10 @@ from attribution.errors import StoppedEarly, StoreError, UsageError
 from attribution.mapping import Mapping
 from attribution.store import Store
 from attribution.sync.drift import FieldDrift, MonthDrift, ObjectVerification
-from attribution.sync.salesforce import Salesforce
 from attribution.testing import Field, Org, generate
+from tests.loopback import NOON, connect
 
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 MONTHS = [datetime(2025, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)]
-
-
-@pytest.fixture
-def org(monkeypatch: pytest.MonkeyPatch) -> Iterator[Org]:
-    with Org(now=NOON) as org:
-        for name, value in org.environment.items():
-            monkeypatch.setenv(name, value)
-        yield org
-    org.close()
-
-
-def connect(org: Org) -> Salesforce:
-    return Salesforce(instance_url=org.url, access_token=org.token, retry_base_seconds=0, bulk_poll_seconds=0)
 
 
 def accounts(org: Org, count: int = 20) -> list[str]:

@@ -88,7 +88,7 @@ def test_a_decision_is_known_from_the_end_of_its_day_in_the_zone(cli, store):
     document = cli.json(*words, "--at", "2025-02-03")
     (told,) = [each for each in document["partners"] if each["partner_id"] == partner.id]
     assert told["decisions"][0]["at"] == end.isoformat().replace("+00:00", "Z")
-    assert told["reasons"][-1] == "Its influence was approved by Dana on 3 February 2025: I saw it."
+    assert told["reasons"][-1] == "Its influence was approved by Dana on 4 February 2025 at 00:00: I saw it."
     # an earlier decision that is entered later does not overrule it
     earlier = ("--at", (end - timedelta(hours=9)).isoformat())
     cli.json(*words[:3], "--reject", *words[4:], *earlier, "--claim", "influenced")

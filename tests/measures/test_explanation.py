@@ -136,20 +136,20 @@ def test_what_became_of_influence(text, reason):
 def test_what_was_decided_here_is_quoted():
     text = "ann@1 won@90"
     assert reasons(text, decisions=decided("influenced", True)) == [
-        "Its influence was approved by Dana on 1 March 2026: we met them."
+        "Its influence was approved by Dana on 1 March 2026 at 00:00: we met them."
     ]
     assert reasons(text, decisions=decided("influenced", False)) == [
-        "Its influence was rejected by Dana on 1 March 2026: we met them."
+        "Its influence was rejected by Dana on 1 March 2026 at 00:00: we met them."
     ]
     assert reasons("ann@1+approved won@90", decisions=decided("influenced", False))[-1] == (
-        "The CRM outranks what was decided here: rejected by Dana on 1 March 2026: we met them."
+        "The CRM outranks what was decided here: rejected by Dana on 1 March 2026 at 00:00: we met them."
     )
     assert reasons("ann:referral@0 won@90", decisions=decided("sourced", False))[0] == (
-        "Its claim to have sourced it was rejected by Dana on 1 March 2026: we met them."
+        "Its claim to have sourced it was rejected by Dana on 1 March 2026 at 00:00: we met them."
     )
     overruled = "ann:deal_registration@0+approved won@90"
     assert reasons(overruled, decisions=decided("sourced", False))[-1] == (
-        "The CRM outranks what was decided here: rejected by Dana on 1 March 2026: we met them."
+        "The CRM outranks what was decided here: rejected by Dana on 1 March 2026 at 00:00: we met them."
     )
 
 

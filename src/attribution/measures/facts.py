@@ -116,8 +116,10 @@ class Facts:
     def decided(self, decision: Decision) -> str:
         """What was decided here, by whom, when and why."""
         word = "approved" if decision.approve else "rejected"
-        # what is known from the end of a day on was decided on that day
-        at = self.day(to_micros(decision.at) - 1)
+        made_at = to_micros(decision.at)
+        # what is known from the end of a day on: of which day would be a guess
+        at_midnight = self.day(made_at - 1) != self.day(made_at)
+        (at,) = self.days(made_at, beside=[made_at] if at_midnight else [])
         return f"{word} by {decision.by} on {at}: {decision.reason.rstrip('.')}."
 
     def note(self, name: str) -> None:

@@ -90,7 +90,7 @@ def test_the_report_is_the_documented_json(org: Org, tmp_path: Path) -> None:
         "written": 0,
         "deleted": 0,
         "rejected": 0,
-        "api_calls": 2,
+        "api_calls": 3,
         "from": None,
         "to": "2026-06-01T12:30:00Z",
         "message": None,

@@ -105,6 +105,73 @@ def test_a_count_that_contradicts_itself_skips_nothing(org: Org, tmp_path: Path,
     whole(org, store)
 
 
+NONE = {"totalSize": 0, "done": True, "records": []}
+
+
+def asked_of(org: Org, since: int) -> list[str]:
+    """Which of the questions about accounts were asked."""
+    return [
+        "count"
+        if "COUNT()" in (each.soql or "")
+        else "rows"
+        if each.soql
+        else each.path.strip("/").rpartition("/")[2]
+        for each in org.requests[since:]
+        if "FROM Account" in (each.soql or "") or "/Account/" in each.path
+    ]
+
+
+def test_a_count_of_none_is_not_believed_where_changes_are_named(org: Org, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    org.faults.add("/queryAll$", skip=1, status=200, body=NONE)
+    before = len(org.requests)
+    store.sync(connect(org), objects=["Account"])
+    whole(org, store)
+    assert asked_of(org, before) == ["describe", "updated", "count", "rows"]
+    org.advance(timedelta(hours=1))
+    org.update("Account", org.rows("Account")[0]["Id"], Name="edited")
+    org.advance(timedelta(minutes=1))
+    org.faults.clear()
+    org.faults.add("/queryAll$", skip=1, status=200, body=NONE)
+    before = len(org.requests)
+    store.sync(connect(org), objects=["Account"])
+    whole(org, store)
+    assert asked_of(org, before) == ["describe", "updated", "count", "rows", "deleted"]
+    # where nothing is named a count is enough, beyond the overlap of windows and within a day
+    for hours, more in ((1, ["rows"]), (24, []), (26, ["rows"])):
+        org.advance(timedelta(hours=hours))
+        before = len(org.requests)
+        store.sync(connect(org), objects=["Account"])
+        assert asked_of(org, before) == ["describe", "updated", "count", *more, "deleted"]
+
+
+def test_a_count_of_none_is_not_believed_where_nothing_names_changes(org: Org, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.sync(connect(org), objects=["OpportunityStage"])
+    org.advance(timedelta(hours=1))
+    stage = org.rows("OpportunityStage")[0]["Id"]
+    org.update("OpportunityStage", stage, MasterLabel="edited")
+    org.advance(timedelta(minutes=1))
+    org.faults.add("/queryAll$", skip=1, status=200, body=NONE)
+    store.sync(connect(org), objects=["OpportunityStage"])
+    assert "edited" in store.rows("OpportunityStage")["MasterLabel"].to_list()
+
+
+def test_no_rows_where_some_were_counted_are_asked_for_again(org: Org, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    org.faults.add("/queryAll$", skip=2, status=200, body=NONE)
+    store.sync(connect(org), objects=["Account"])
+    whole(org, store)
+    org.update("Account", org.rows("Account")[0]["Id"], Name="edited")
+    org.advance(timedelta(minutes=1))
+    for _ in range(3):
+        org.faults.add(r"/queryAll$", skip=1, status=200, body={**NONE, "totalSize": 1})
+        org.faults.add(r"/queryAll$", skip=1, status=200, body=NONE)
+    failed = store.sync(connect(org), objects=["Account"]).failed
+    assert "edited" not in store.rows("Account")["Name"].to_list()
+    assert [each.object for each in failed] == ["Account"]
+
+
 def bulk_page(org: Org, *, repeats: bool) -> bytes:
     ids = [each["Id"] for each in org.rows("Account")]
     ids = [ids[1], *ids[1:]] if repeats else ids

@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from attribution.errors import CrmError, RefusedError, StoppedEarly, TransientCrmError, UsageError
+from attribution.sync.budget import Budget
 from attribution.sync.salesforce import Salesforce
-from attribution.sync.source import FieldDescription, ObjectDescription
+from attribution.sync.source import Changes, FieldDescription, ObjectDescription
 from attribution.sync.watermark import Window
 from attribution.testing import Org
 
@@ -159,13 +160,66 @@ def test_a_bulk_job_whose_pages_do_not_add_up_is_an_error(org: Org, tmp_path: Pa
         names(connect(org), tmp_path)
 
 
-def test_a_job_that_fails_or_is_refused_is_read_by_rest(org: Org, tmp_path: Path) -> None:
+JOB_FAILED = {"id": "750000000000001AAA", "state": "Failed", "errorMessage": "InternalServerError"}
+
+
+def test_an_object_that_cannot_be_read_in_bulk_is_read_by_rest(org: Org, tmp_path: Path) -> None:
     expected = load(org, 5_001)
     org.faults.error("/jobs/query$", 400, "INVALIDENTITY", "Account is not supported by the Bulk API")
     assert names(connect(org), tmp_path) == expected
-    failed = {"id": "750000000000001AAA", "state": "Failed", "errorMessage": "InternalServerError"}
-    org.faults.add("/jobs/query/[^/]*$", status=200, body=failed)
+
+
+def asked(org: Org, since: int) -> list[str]:
+    """How the records were asked for, one word per request."""
+    words = {"POST": "job", "PATCH": "abort", "DELETE": "drop"}
+    return [
+        words.get(each.method)
+        or ("count" if "COUNT()" in (each.soql or "") else "page" if "/quer" in each.path[-20:] else "look")
+        for each in org.requests[since:]
+    ]
+
+
+def test_a_job_that_fails_is_replaced_once(org: Org, tmp_path: Path) -> None:
+    expected = load(org, 5_001)
+    org.faults.add("/jobs/query/[^/]*$", status=200, body=JOB_FAILED)
+    before = len(org.requests)
     assert names(connect(org), tmp_path) == expected
+    assert asked(org, before).count("job") == 2
+    assert "page" not in asked(org, before)
+    org.faults.add("/jobs/query/[^/]*$", status=200, body=JOB_FAILED, times=2)
+    assert names(connect(org), tmp_path) == expected
+    assert [call.method for call in org.requests[before:]].count("POST") == 4
+
+
+def test_many_rows_whose_jobs_fail_are_not_read_by_rest(org: Org, tmp_path: Path) -> None:
+    load(org, 10)
+    org.faults.add("/queryAll$", status=200, body={"totalSize": 100_001, "done": True, "records": []})
+    org.faults.add("/jobs/query/[^/]*$", status=200, body=JOB_FAILED, times=None)
+    before = len(org.requests)
+    with pytest.raises(
+        CrmError, match=r"InternalServerError, twice; by REST 100,001 rows would take 51 calls"
+    ):
+        names(connect(org), tmp_path)
+    assert asked(org, before) == ["count", "job", "look", "job", "look"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_bulk_jobs_left_rest_is_used_as_far_as_the_budget_goes(org: Org, tmp_path: Path) -> None:
+    expected = load(org, 5_001)
+    limits = "Max bulk v2 query jobs (10000) per 24 hrs has been exceeded"
+    org.faults.error("/jobs/query$", 400, "LIMIT_EXCEEDED", limits, times=None)
+    source = connect(org)
+    # the limits, a count and a job come before three pages
+    with source.limited(Budget(max_api_calls=6)):
+        assert names(source, tmp_path) == expected
+    before = len(org.requests)
+    with source.limited(Budget(max_api_calls=4, max_quota_percent=None)), pytest.raises(StoppedEarly) as stop:
+        names(source, tmp_path)
+    assert "by REST 5,001 rows would take 3 calls, and 2 are left to this sync" in stop.value.message
+    assert asked(org, before) == ["count", "job"]
+    org.quota, org.used = 100, 77
+    with source.limited(Budget()), pytest.raises(StoppedEarly, match="and 2 are left"):
+        names(source, tmp_path)
 
 
 def test_a_quota_never_switches_the_way_of_reading(org: Org, tmp_path: Path) -> None:
@@ -297,7 +351,8 @@ def test_the_window_is_half_open(org: Org, tmp_path: Path) -> None:
 def test_too_many_changes_for_one_answer_shorten_the_question(org: Org) -> None:
     org.faults.error("/updated", 400, "EXCEEDED_ID_LIMIT", "too many ids")
     org.now = NOON + timedelta(minutes=30)
-    assert connect(org).covered_until("Account", NOON, org.now) == NOON + timedelta(minutes=30)
+    told = Changes(NOON + timedelta(minutes=30), has_any=True)
+    assert connect(org).changes("Account", NOON, org.now) == told
     assert org.faults.pending == 0
 
 

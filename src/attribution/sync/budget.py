@@ -107,3 +107,17 @@ class Gate:
                 f"the deadline of {self._budget.deadline_seconds:g} seconds is reached",
                 hint="run it again to go on",
             )
+
+    def left(self, sent: int, usage: tuple[int, int] | None) -> int | None:
+        """How many more requests the budget allows; None where nothing limits them.
+
+        Examples
+        --------
+        >>> Gate(Budget(max_api_calls=50), clock=lambda: 0.0).left(sent=8, usage=(780, 1000))
+        20
+        """
+        most, percent = self._budget.max_api_calls, self._budget.max_quota_percent
+        limits = [] if most is None else [most - (sent - self._sent_before)]
+        if percent is not None and usage is not None:
+            limits.append(math.ceil(usage[1] * percent / 100) - usage[0])
+        return max(0, min(limits)) if limits else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
@@ -174,18 +174,18 @@ def read_in_bulk(
     staging: Path,
     poll_seconds: float,
     progress: Callable[[int, int | None], None],
-) -> Iterator[pl.DataFrame]:
+) -> Generator[pl.DataFrame, None, int]:
     """Yield the pages of a query, in the order of ``fields``, and keep each in ``staging`` as well.
 
     Values are text, or where a page allows have the type of :func:`~attribution.sync.rows.told_types`.
     The last of ``fields`` must never be empty: a row cut short shows by it. A job for the same query that
     was begun there is continued where it was; one that is gone or has failed is replaced, and its pages are
-    yielded once more.
+    yielded once more. Returns the number of rows.
 
     Raises
     ------
     JobFailed
-        If Salesforce gives the job up, which is before the first page.
+        If Salesforce gives a job up, and another one in its place, which is before the first page.
     TransientCrmError
         If the pages together do not hold as many rows as the job says.
     """
@@ -193,21 +193,31 @@ def read_in_bulk(
     begun = kept.begun(wire.server_time)
     if begun is not None and begun.soql == soql:
         try:
-            yield from _pages(wire, jobs_path, begun, fields, types, kept, poll_seconds, progress)
-            return
+            return (yield from _pages(wire, jobs_path, begun, fields, types, kept, poll_seconds, progress))
         except Garbled:
             # a page that was kept is damaged
             pass
         except CrmError as error:
             if not isinstance(error, JobFailed) and kind_of(error) not in _GONE:
                 raise
-    job = _created(wire, jobs_path, description.name, soql, kept, until)
-    begun = kept.save(_Begun(id=job.id, soql=soql, until=until, created_at=wire.server_time or until))
+
+    def of_new_job() -> Generator[pl.DataFrame, None, int]:
+        job = _created(wire, jobs_path, description.name, soql, kept, until)
+        now = wire.server_time or until
+        begun = kept.save(_Begun(id=job.id, soql=soql, until=until, created_at=now))
+        try:
+            return (
+                yield from _pages(wire, jobs_path, begun, fields, types, kept, poll_seconds, progress, job)
+            )
+        except JobFailed:
+            kept.clear()
+            raise
+
     try:
-        yield from _pages(wire, jobs_path, begun, fields, types, kept, poll_seconds, progress, job)
+        return (yield from of_new_job())
     except JobFailed:
-        kept.clear()
-        raise
+        # what failed once may have been bad luck
+        return (yield from of_new_job())
 
 
 def _created(wire: Wire, jobs_path: str, object: str, soql: str, kept: Staging, until: datetime) -> _Job:
@@ -259,7 +269,7 @@ def _pages(
     poll_seconds: float,
     progress: Callable[[int, int | None], None],
     job: _Job | None = None,
-) -> Iterator[pl.DataFrame]:
+) -> Generator[pl.DataFrame, None, int]:
     """The pages that are here, then those that are missing; at last, whether every row was there."""
     progress(begun.rows, begun.total)
     ids = []
@@ -268,7 +278,7 @@ def _pages(
         ids.append(page["Id"].hash())
         yield page
     if begun.is_whole:
-        return
+        return begun.rows
     path = f"{jobs_path}/{begun.id}"
     if begun.total is None or begun.pages == 0:
         job = _wait(wire, path, job or wire.call("GET", path, _job_of), poll_seconds)
@@ -299,6 +309,7 @@ def _pages(
     # every row is here: Salesforce drops the job itself after seven days, so a failure harms nobody
     with contextlib.suppress(AttributionError):
         wire.call("DELETE", path, lambda response: response.status_code)
+    return begun.rows
 
 
 def _listing_of(response: requests.Response) -> _Listing:

@@ -70,8 +70,9 @@ class Page(_Document):
 
 
 class Covered(_Document):
-    """Of getUpdated: until when every change is visible."""
+    """Of getUpdated: which records changed, and until when every change is visible."""
 
+    ids: list[str]
     until: Annotated[AwareDatetime, Field(alias="latestDateCovered")]
 
 

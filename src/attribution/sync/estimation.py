@@ -13,7 +13,7 @@ from attribution.errors import CrmError
 from attribution.mirror.log import ObjectLog
 from attribution.sync.planning import Plan, Planned
 from attribution.sync.source import Source
-from attribution.sync.watermark import Window, bound_from_clock, deletion_span, next_window
+from attribution.sync.watermark import Window, bound_from_clock, deletion_span, next_window, probe_span
 
 __all__ = ["Estimate", "ObjectEstimate", "estimate", "estimate_object"]
 
@@ -224,13 +224,15 @@ def _parts(
             yield _read(source, every, f"{', '.join(new)} of every record")
     if log is not None and log.coverage.unread:
         unread = len(log.coverage.unread)
-        yield _Part(2 * math.ceil(unread / _IDS_ASKED), unread)
+        yield _Part(math.ceil(unread / _IDS_ASKED), unread)
     if window is not None:
         is_whole = window.since is None or description.cursor is None
         found = every if is_whole else None
         if found is None:
             found = source.count(description.name, where, window=window, cursor=description.cursor)
-        yield _read(source, found)
+        before = log.watermark if log is not None and description.is_replicateable else None
+        is_told = before is not None and probe_span(source.server_time, before)[0] <= before
+        yield _read(source, found, is_quiet=is_told)
     if log is None:
         return
     if window is not None and (description.is_replicateable or "IsDeleted" not in planned.fields):
@@ -242,10 +244,10 @@ def _parts(
         yield _read(source, every, "every id")
 
 
-def _read(source: Measurable, rows: int, remark: str | None = None) -> _Part:
-    """A read of so many records, which are counted first."""
+def _read(source: Measurable, rows: int, remark: str | None = None, *, is_quiet: bool = False) -> _Part:
+    """A read of so many records, which are counted first; none are asked for twice, unless that is told."""
     transport, calls = source.effort(rows)
-    return _Part(1 + calls, rows, transport if rows else None, remark)
+    return _Part(1 + max(calls, 0 if is_quiet else 1), rows, transport if rows else None, remark)
 
 
 def _iso(instant: datetime) -> str:

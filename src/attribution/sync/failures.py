@@ -32,6 +32,7 @@ _TRANSIENT_STATUS: Final = frozenset({406, 408, 420, 429, 500, 502, 503, 504})
 _UNCHANGED: Final = 304
 """A success only for whoever asked for what has changed: others find no document in it."""
 _FATAL_SESSIONS: Final = ("not valid for use with the REST API", "Connected app is not attached to Agent")
+_BULK_LIMITS: Final = ("Max bulk v2 query", "result size stored")
 _FAULT: Final = re.compile(rb"<(?:\w+:)?(exceptionCode|exceptionMessage)>([^<]*)<")
 _USAGE: Final = re.compile(r"(?<![\w-])api-usage=(\d+)/(\d+)")
 
@@ -45,6 +46,7 @@ class Kind(Enum):
     LOCK = "record locked"
     EXPIRED = "session expired"
     QUOTA = "daily quota used up"
+    BULK_QUOTA = "daily quota of bulk jobs used up"
     LOCATOR = "page of results gone"
     TIMEOUT = "query too slow"
     TOO_MANY = "too many ids for one answer"
@@ -66,7 +68,7 @@ _BY_CODE: Final[Mapping[str, Kind]] = {
     "UNABLE_TO_LOCK_ROW": Kind.LOCK,
     "SERVER_UNAVAILABLE": Kind.TRANSIENT,
     "TXN_SECURITY_METERING_ERROR": Kind.TRANSIENT,
-    "LIMIT_EXCEEDED": Kind.QUOTA,
+    "LIMIT_EXCEEDED": Kind.BULK_QUOTA,
     "INVALIDENTITY": Kind.NOT_BULK,
     "FEATURENOTENABLED": Kind.NOT_BULK,
     "UNSUPPORTED_API_VERSION": Kind.REFUSED,
@@ -126,8 +128,8 @@ def _kind(status: int, code: str, text: str) -> Kind:
         return Kind.MISSING
     if ("Bulk API" in text and "not supported" in text) or "not supported in Bulk Query" in text:
         return Kind.NOT_BULK
-    if "Max bulk v2 query" in text:
-        return Kind.QUOTA
+    if any(words in text for words in _BULK_LIMITS):
+        return Kind.BULK_QUOTA
     if code in _BY_CODE:
         return _BY_CODE[code]
     if status in _TRANSIENT_STATUS or status >= 500:

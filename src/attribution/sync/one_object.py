@@ -29,7 +29,6 @@ from attribution.sync.watermark import Window, bound_from_clock, deletion_span, 
 __all__ = ["OneObject"]
 
 _ID: Final = re.compile(r"[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?")
-_IDS_ASKED: Final = 200
 _COMPARED_EVERY: Final = timedelta(days=1)
 """How often every id is compared where Salesforce does not tell what was purged."""
 
@@ -61,6 +60,8 @@ class OneObject:
         self.purged_until: datetime | None = None
         """Up to which instant purges are known once every id is compared; None if their log has no gap."""
         self.reconciled: Reconciliation | None = None
+        self.is_quiet = False
+        """Whether the CRM has told that nothing has changed since the watermark."""
         self.stopped: StoppedEarly | None = None
         """Why it was not read to its end, if a limit was reached."""
 
@@ -234,16 +235,13 @@ class OneObject:
         before = self.log.coverage.unread
         if not before:
             return
-        window = Window(None, self.source.server_time)
         rows = self._staged(self.fields)
         kept, self.rejected = self.rejected, []
-        for first in range(0, len(before), _IDS_ASKED):
-            listed = ", ".join(f"'{each}'" for each in before[first : first + _IDS_ASKED])
-            where = f"Id IN ({listed})"
-            if self.planned.reading.where is not None:
-                where = f"({self.planned.reading.where}) AND {where}"
-            for page in self._pages(self.fields, window, where, by_time=False):
-                rows.add(page)
+        name, where = self.description.name, self.planned.reading.where
+        for page in self._understood(
+            self.fields, self.source.read_ids(name, self.fields, before, where=where)
+        ):
+            rows.add(page)
         unread = self._unread(asked=True)
         self.rejected = [*kept, *self.rejected]
         coverage = None if unread == before else replace(self.log.coverage, unread=unread)
@@ -283,12 +281,14 @@ class OneObject:
             return bound_from_clock(now)
         since, until = probe_span(now, self.log.watermark)
         try:
-            return self.source.covered_until(self.description.name, since, until)
+            found = self.source.changes(self.description.name, since, until)
         except TransientCrmError:
             raise
         except CrmError as error:
             self.warnings.append(f"{self.description.name}: Salesforce does not tell what it covers: {error}")
             return bound_from_clock(now)
+        self.is_quiet = not found.has_any and self.log.watermark is not None and since <= self.log.watermark
+        return found.covered_until
 
     def _tell_hidden(self) -> None:
         gone = [name for name in self.planned.hidden if name in self.log.fields]
@@ -316,17 +316,24 @@ class OneObject:
         return Pages(self.staging / to, column_types(self.description, tuple(fields)))
 
     def _pages(
-        self, fields: Sequence[str], window: Window, where: str | None = None, *, by_time: bool = True
+        self, fields: Sequence[str], window: Window, where: str | None = None
     ) -> Iterator[pl.DataFrame]:
-        for text in self.source.read(
-            self.description,
+        return self._understood(
             fields,
-            window,
-            cursor=self.description.cursor if by_time else None,
-            where=where or self.planned.reading.where,
-            staging=self.staging,
-            progress=self._tell,
-        ):
+            self.source.read(
+                self.description,
+                fields,
+                window,
+                cursor=self.description.cursor,
+                where=where or self.planned.reading.where,
+                staging=self.staging,
+                progress=self._tell,
+                is_quiet=self.is_quiet and window.since is not None,
+            ),
+        )
+
+    def _understood(self, fields: Sequence[str], pages: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        for text in pages:
             self.read += text.height
             page = typed(text, self.description, self.plan.objects)
             self.rejected += page.rejected

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,8 +14,10 @@ from attribution.sync.failures import Garbled, Kind, kind_of, read_json
 from attribution.sync.watermark import Window, halved, literal
 from attribution.sync.wire import Wire
 
-__all__ = ["PAGE_ROWS", "Queries", "condition", "selected"]
+__all__ = ["PAGE_ROWS", "Queries", "Read", "condition", "selected"]
 
+Read = Generator[pl.DataFrame, None, int]
+"""Pages, every value as text; at last the number of different rows in them."""
 PAGE_ROWS: Final = 2_000
 """Rows of a page; Salesforce may send fewer where they are wide."""
 _READS: Final = 3
@@ -87,17 +89,18 @@ class Queries:
         cursor: str | None,
         where: str | None,
         progress: Callable[[int, int | None], None],
-    ) -> Iterator[pl.DataFrame]:
-        """Read a window by REST; one that takes Salesforce too long is read in halves, and these again."""
+    ) -> Read:
+        """Read a window; one that takes Salesforce too long is read in halves, and these again."""
         try:
-            yield from self._of_keys(object, fields, window, cursor, where, progress)
-            return
+            return (yield from self._of_keys(object, fields, window, cursor, where, progress))
         except CrmError as error:
             halves = halved(window) if cursor and kind_of(error) is Kind.TIMEOUT else ()
             if not halves:
                 raise
+        rows = 0
         for half in halves:
-            yield from self.of_window(object, fields, half, cursor, where, progress)
+            rows += yield from self.of_window(object, fields, half, cursor, where, progress)
+        return rows
 
     def _of_keys(
         self,
@@ -107,13 +110,13 @@ class Queries:
         cursor: str | None,
         where: str | None,
         progress: Callable[[int, int | None], None],
-    ) -> Iterator[pl.DataFrame]:
+    ) -> Read:
         """Every page of a window in the order of its keys; after pages are lost, from the last key on."""
         names = list(dict.fromkeys((*fields, cursor or "Id", "Id")))
         order = f"{cursor}, Id" if cursor else "Id"
         after: str | None = None
         left: int | None = None
-        failures = 0
+        failures = rows = 0
         while True:
             met = " AND ".join(f"({each})" for each in (where, after) if each) or None
             soql = f"SELECT {', '.join(names)} FROM {object}{condition(cursor, window, met)}"
@@ -123,6 +126,7 @@ class Queries:
                     # what was expected of the whole window, less what has come of it
                     left = total - page.height if delivered == 0 else (left or 0) - page.height
                     delivered += page.height
+                    rows += page.height
                     progress(delivered, total)
                     if page.height:
                         after = _after(page, cursor)
@@ -131,7 +135,7 @@ class Queries:
                     raise TransientCrmError(
                         f"Salesforce: a query of {delivered + left} rows delivered {delivered}"
                     )
-                return
+                return rows
             except TransientCrmError as error:
                 if kind_of(error) not in (Kind.LOCATOR, None):
                     raise
@@ -140,7 +144,7 @@ class Queries:
                     raise
                 if isinstance(error, _Inconsistent) or after is None:
                     # rows are missing somewhere before the last key
-                    after, left = None, None
+                    after, left, rows = None, None, 0
 
     def _pages(
         self, soql: str, fields: Sequence[str], expected: int | None

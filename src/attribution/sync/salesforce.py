@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,25 +16,21 @@ import polars as pl
 from pydantic import BaseModel
 
 from attribution.arrays import INSTANT
-from attribution.errors import AttributionError, CrmError, RefusedError, StoppedEarly, TransientCrmError
+from attribution.errors import CrmError, RefusedError, StoppedEarly, TransientCrmError
 from attribution.sync.budget import Budget
-from attribution.sync.bulk import BULK_PAGE_ROWS, JobFailed, Staging, read_in_bulk
 from attribution.sync.credentials import Connection, Environment, login_for
 from attribution.sync.documents import Covered, DeletedRecords, Global, Object, described, validated
 from attribution.sync.failures import Kind, kind_of, read_json
 from attribution.sync.inquiries import Inquiries
-from attribution.sync.rest import PAGE_ROWS, Queries, condition, selected
+from attribution.sync.rest import selected
 from attribution.sync.schema import Kept, Schema
-from attribution.sync.source import Deletions, ObjectDescription, ObjectSummary
+from attribution.sync.source import Changes, Deletions, ObjectDescription, ObjectSummary
+from attribution.sync.transport import Transport
 from attribution.sync.watermark import Window
 from attribution.sync.wire import Wire
 
 __all__ = ["Salesforce"]
 
-_BULK_ABOVE: Final = 5_000
-"""More rows than this are read in bulk."""
-_POLLS: Final = 5
-"""How often a bulk job is looked at until it is done, about."""
 _SHORTEST: Final = timedelta(minutes=2)
 """A span for which Salesforce lists few ids; it wants more than one minute."""
 
@@ -155,7 +150,7 @@ class Salesforce(Inquiries):
             sleep=sleep,
             clock=clock,
         )
-        self._queries = Queries(self._wire, self._base)
+        self._transport = Transport(self._wire, self._base, self._poll_seconds)
 
     def __repr__(self) -> str:
         return f"Salesforce({self._host!r})"
@@ -164,7 +159,7 @@ class Salesforce(Inquiries):
         """Another connection, for another thread: same login and limits; it counts its own calls only."""
         twin = copy.copy(self)
         twin._wire = self._wire.twin()
-        twin._queries = Queries(twin._wire, twin._base)
+        twin._transport = Transport(twin._wire, twin._base, twin._poll_seconds)
         return twin
 
     def stop(self, reason: StoppedEarly) -> None:
@@ -189,7 +184,7 @@ class Salesforce(Inquiries):
     @functools.cached_property
     def organization_id(self) -> str:
         """Id of the organization, 18 characters."""
-        records = self._queries.page("SELECT Id FROM Organization").records
+        records = self._transport.queries.page("SELECT Id FROM Organization").records
         if len(records) != 1 or not isinstance(records[0].get("Id"), str):
             raise RefusedError(
                 "Salesforce does not show the Organization record",
@@ -263,33 +258,33 @@ class Salesforce(Inquiries):
         cursor: str | None = None,
     ) -> int:
         """Number of records, soft-deleted ones included, that meet a SOQL condition."""
-        return self._queries.count(object, where, window=window, cursor=cursor)
+        return self._transport.queries.count(object, where, window=window, cursor=cursor)
 
     def count_by(self, object: str, path: str) -> dict[str | None, int]:
         """Number of live records per value of a field, or of one behind a lookup."""
         soql = f"SELECT {path} value, COUNT(Id) n FROM {object} GROUP BY {path}"
         try:
-            return {each["value"]: int(each["n"]) for each in self._queries.page(soql, "query").records}
+            return {
+                each["value"]: int(each["n"]) for each in self._transport.queries.page(soql, "query").records
+            }
         except (KeyError, TypeError, ValueError):
             raise TransientCrmError("Salesforce: the answer to a count by value makes no sense") from None
 
     def effort(self, rows: int) -> tuple[str, int]:
         """How so many records would be read, ``REST`` or ``bulk``, and in about how many calls."""
-        if rows <= _BULK_ABOVE:
-            return "REST", math.ceil(rows / PAGE_ROWS)
-        # made, looked at, fetched, dropped
-        return "bulk", 1 + _POLLS + math.ceil(rows / BULK_PAGE_ROWS) + 1
+        return self._transport.effort(rows)
 
-    def covered_until(self, object: str, since: datetime, until: datetime) -> datetime:
-        """Up to which instant every change of a replicateable object is visible now."""
+    def changes(self, object: str, since: datetime, until: datetime) -> Changes:
+        """Whether a replicateable object has changed, and up to which instant every change is visible."""
         path = f"{self._base}/sobjects/{object}/updated/"
         try:
-            covered = self._get(Covered, path, {"start": _iso(since), "end": _iso(until)})
+            found = self._get(Covered, path, {"start": _iso(since), "end": _iso(until)})
         except CrmError as error:
             if kind_of(error) is not Kind.TOO_MANY:
                 raise
-            covered = self._get(Covered, path, {"start": _iso(until - _SHORTEST), "end": _iso(until)})
-        return min(covered.until.astimezone(UTC), self.server_time)
+            found = self._get(Covered, path, {"start": _iso(until - _SHORTEST), "end": _iso(until)})
+            return Changes(min(found.until.astimezone(UTC), self.server_time), has_any=True)
+        return Changes(min(found.until.astimezone(UTC), self.server_time), has_any=bool(found.ids))
 
     def deletions(self, object: str, since: datetime, until: datetime) -> Deletions:
         """Which records of a replicateable object were deleted in a span of time."""
@@ -304,7 +299,7 @@ class Salesforce(Inquiries):
 
     def are_live(self, object: str, ids: Sequence[str]) -> set[str]:
         """Those of the given records that exist and are not deleted."""
-        return self._queries.live(object, ids)
+        return self._transport.queries.live(object, ids)
 
     def read(
         self,
@@ -316,50 +311,22 @@ class Salesforce(Inquiries):
         where: str | None = None,
         staging: Path,
         progress: Callable[[int, int | None], None],
+        is_quiet: bool = False,
     ) -> Iterator[pl.DataFrame]:
         """Pages of records changed in a window, soft-deleted ones included, as text or typed already.
 
         ``where`` is one more condition, in SOQL, that they meet.
         Up to 5,000 rows come by REST, more by a bulk job, unless the object cannot be read that way.
         """
-        name, names = description.name, selected(fields)
-        soql = f"SELECT {', '.join(names)} FROM {name}{condition(cursor, window, where)}"
-        begun = Staging(staging).begun(self._wire.server_time)
-        total: int | None = None
-        if begun is None or begun.soql != soql:
-            try:
-                total = self.count(name, where, window=window, cursor=cursor)
-            except AttributionError as error:
-                if kind_of(error) is not Kind.TIMEOUT:
-                    raise
-            progress(0, total)
-            if total == 0:
-                return
-        if total is None or total > _BULK_ABOVE:
-            try:
-                yield from read_in_bulk(
-                    self._wire,
-                    f"{self._base}/jobs/query",
-                    description,
-                    soql,
-                    names,
-                    until=window.until,
-                    staging=staging,
-                    poll_seconds=self._poll_seconds,
-                    progress=progress,
-                )
-                return
-            except CrmError as error:
-                # both are told before the first page, so no row has been delivered yet
-                if not isinstance(error, JobFailed) and kind_of(error) is not Kind.NOT_BULK:
-                    raise
-        yield from self._queries.of_window(name, names, window, cursor, where, progress)
+        yield from self._transport.read(
+            description, fields, window, cursor, where, staging, progress, is_quiet=is_quiet
+        )
 
     def read_ids(
         self, object: str, fields: Sequence[str], ids: Sequence[str], *, where: str | None = None
     ) -> Iterator[pl.DataFrame]:
         """Those of the given records that there are, soft-deleted ones included, every value as text."""
-        yield from self._queries.of_ids(object, selected(fields), ids, where)
+        yield from self._transport.queries.of_ids(object, selected(fields), ids, where)
 
     def begun(
         self,
@@ -372,12 +339,7 @@ class Salesforce(Inquiries):
         staging: Path,
     ) -> Window | None:
         """The window of a read that was begun earlier and can be continued, if it starts like this one."""
-        begun = Staging(staging).begun(self._wire.server_time)
-        if begun is None:
-            return None
-        earlier = Window(window.since, begun.until)
-        soql = f"SELECT {', '.join(selected(fields))} FROM {object}{condition(cursor, earlier, where)}"
-        return earlier if begun.soql == soql else None
+        return self._transport.begun(object, fields, window, cursor, where, staging)
 
     def _get(self, document: type[M], path: str, params: Mapping[str, str] | None = None) -> M:
         return self._wire.call(

@@ -51,9 +51,15 @@ class Account:
     def check(self, *, wait: float = 0.0) -> None:
         """Pass if the budget allows another request, or a wait."""
         if self.gate is not None:
-            # an answer knows nothing of what was sent after its request
-            used = self.usage and (self.usage[0] + self.sent - self._counted_in_usage, self.usage[1])
-            self.gate.check(self.sent, used, wait)
+            self.gate.check(self.sent, self._used(), wait)
+
+    def left(self) -> int | None:
+        """Requests that the budget still allows; None where nothing limits them."""
+        return None if self.gate is None else self.gate.left(self.sent, self._used())
+
+    def _used(self) -> tuple[int, int] | None:
+        # an answer knows nothing of what was sent after its request
+        return self.usage and (self.usage[0] + self.sent - self._counted_in_usage, self.usage[1])
 
     @contextmanager
     def counted(self) -> Iterator[Callable[[Mapping[str, str]], None]]:

@@ -17,6 +17,7 @@ from attribution.sync.schema import Schema
 from attribution.sync.watermark import Window
 
 __all__ = [
+    "Changes",
     "Deletions",
     "FieldDescription",
     "NotShown",
@@ -91,6 +92,16 @@ class ObjectDescription:
         """Per lookup to one object only: that object."""
         fields = self.fields.values()
         return {field.name: field.refers_to[0] for field in fields if len(field.refers_to) == 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What the CRM tells of the changes of an object in a span of time."""
+
+    covered_until: datetime
+    """Up to which instant every change is visible now."""
+    has_any: bool
+    """Whether some record has changed in that span."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +188,8 @@ class Source(Protocol):
         """
         ...
 
-    def covered_until(self, object: str, since: datetime, until: datetime) -> datetime:
-        """Up to which instant every change of a replicateable object is visible now."""
+    def changes(self, object: str, since: datetime, until: datetime) -> Changes:
+        """Whether a replicateable object has changed, and up to which instant every change is visible."""
         ...
 
     def read(
@@ -191,6 +202,7 @@ class Source(Protocol):
         where: str | None = None,
         staging: Path,
         progress: Callable[[int, int | None], None],
+        is_quiet: bool = False,
     ) -> Iterator[pl.DataFrame]:
         """Pages of records changed in a window, soft-deleted ones included, as text or typed already.
 
@@ -199,6 +211,8 @@ class Source(Protocol):
         whoever has committed the rows removes it. ``progress`` is told how many rows have been read and
         how many are expected. Either every row is delivered or an error is raised, upon which the pages
         before it are worth nothing. A record may come more than once; the last time counts.
+        ``is_quiet`` says that the CRM has told already that nothing has changed: a count of no rows is
+        believed then, and else asked for in another way as well.
         """
         ...
 

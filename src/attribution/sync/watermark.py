@@ -24,6 +24,8 @@ _CLOCK_LAG: Final = timedelta(seconds=5)
 _OLDEST: Final = datetime(1999, 1, 1, tzinfo=UTC)
 """Salesforce is no older than that; an earlier stamp is still in the first half of everything."""
 _PROBE: Final = timedelta(hours=1)
+_NAMED: Final = timedelta(hours=25)
+"""So far back it is asked which records have changed: as long as a daily sync needs."""
 _SHORTEST: Final = timedelta(minutes=2)
 """Salesforce ignores seconds and wants more than one minute between the ends of a span."""
 _DELETES_KEPT: Final = timedelta(days=15) - timedelta(minutes=5)
@@ -91,11 +93,13 @@ def halved(window: Window) -> tuple[Window, ...]:
 
 
 def probe_span(server_time: datetime, watermark: datetime | None) -> tuple[datetime, datetime]:
-    """A short span that ends now, to ask until when changes are visible without listing many of them."""
-    since = server_time - _PROBE
-    if watermark is not None and watermark > since:
-        since = min(watermark, server_time - _SHORTEST)
-    return since, server_time
+    """A span that ends now, to ask what has changed, and until when changes are visible.
+
+    It begins at the watermark where that is not so long ago that too many of them might be listed.
+    """
+    if watermark is not None and watermark > server_time - _NAMED:
+        return min(watermark, server_time - _SHORTEST), server_time
+    return server_time - _PROBE, server_time
 
 
 def bound_from_clock(server_time: datetime) -> datetime:

@@ -112,6 +112,11 @@ class Wire:
         """Calls used and allowed per day, as told last."""
         return self._account.usage
 
+    @property
+    def calls_left(self) -> int | None:
+        """Requests that may still be sent; None where nothing limits them."""
+        return self._account.left()
+
     @contextmanager
     def limited(self, budget: Budget) -> Iterator[None]:
         """Within, send and wait no more than a budget allows: what would exceed it raises StoppedEarly."""
@@ -193,7 +198,7 @@ class Wire:
                 try:
                     account.grant = self._retried(lambda: self._login(self._session))
                 except Failure as failure:
-                    if failure.kind not in RETRIED | {Kind.QUOTA}:
+                    if failure.kind not in RETRIED | {Kind.QUOTA, Kind.BULK_QUOTA}:
                         failure.kind = Kind.REFUSED
                     error = self._error(failure, "logging in")
                     account.denied = error if isinstance(error, RefusedError) else None
@@ -247,6 +252,10 @@ _REACTIONS: Final[Mapping[Kind, tuple[type[AttributionError], str]]] = {
     Kind.TIMEOUT: (TransientCrmError, "the query takes Salesforce too long: run the sync again later"),
     Kind.EXPIRED: (RefusedError, "the session has ended: get a new access token, or use a login that renews"),
     Kind.QUOTA: (StoppedEarly, "the quota of 24 hours is used up: run the sync again later to resume"),
+    Kind.BULK_QUOTA: (
+        StoppedEarly,
+        "the quota of bulk jobs of 24 hours is used up: run the sync again later to resume",
+    ),
     Kind.MISSING: (NotShown, "see whether the connected user may read the object and the field"),
     Kind.REFUSED: (RefusedError, "see an administrator: credentials, permissions or API version"),
 }

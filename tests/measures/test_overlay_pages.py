@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -190,3 +191,71 @@ def test_a_picture_carries_its_curves_to_the_end_and_tells_what_it_leaves_out():
         mine = [point for point in points if point["slice"] == name]
         assert mine[-1]["days"] == 365
         assert mine[-1]["incidence"] == mine[-2]["incidence"] > 0
+
+
+@pytest.fixture(scope="module")
+def many_groups() -> at.Deals:
+    """Nine groups of ten deals, won on days 10 to 19; ten more are open, created 100 days before as_of."""
+    closed = [day(500 + 10 + number % 10) for number in range(90)]
+    return at.Deals.from_frames(
+        {
+            "id": [f"{number:03}" for number in range(100)],
+            "created_at": [day(500)] * 100,
+            "closed_at": [*closed, *[None] * 10],
+            "is_won": [*[True] * 90, *[None] * 10],
+            "group": [*(f"g{number // 10}" for number in range(90)), *["open"] * 10],
+        },
+        NO_TOUCHES,
+        as_of=day(600),
+    )
+
+
+def drawn(overlay: at.Overlay, column: str, **options: Any) -> list[dict[str, Any]]:
+    """What a picture draws of a column."""
+    document = overlay.plot(**options).to_dict()
+    return [row for rows in document["datasets"].values() for row in rows if column in row]
+
+
+def test_numbers_at_risk_are_those_of_the_day_itself(many_groups):
+    overlay = at.velocity(many_groups, by="group", baseline="all", bootstrap=0)
+    shown = {(row["slice"], row["days"]): row["n"] for row in drawn(overlay, "n", slices=5)}
+    # the next day on which anything happens to the open deals is the last on which they are seen
+    assert [shown["all (baseline)", days] for days in (0, 14, 28, 98)] == ["100", "64", "10", "10"]
+    assert shown["g0", 14] == "6"
+    overlay = at.velocity(many_groups, by="group", baseline="all", horizon_days=10, bootstrap=0)
+    shown = {(row["slice"], row["days"]): row["n"] for row in drawn(overlay, "n", slices=5)}
+    assert (shown["g0", 0], shown["g0", 10]) == ("10", "10")
+
+
+def test_many_slices_have_a_panel_each(many_groups):
+    overlay = at.velocity(many_groups, by="group", baseline="all", bootstrap=0)
+    assert "facet" not in overlay.plot().to_dict()
+    picture = overlay.plot(slices=40).to_dict()
+    assert picture["facet"]["field"] == "slice"
+    rows = drawn(overlay, "part", slices=40)
+    assert {row["slice"] for row in rows} == {*(f"g{number}" for number in range(9)), "open"}
+    assert "Grey line: all (baseline)." in picture["title"]["subtitle"][0]
+
+
+def test_where_nothing_is_decided_the_axis_still_begins_at_nothing(many_groups):
+    alone = many_groups.where(segments={"group": "open"})
+    overlay = at.velocity(alone, by="group", baseline="all", bootstrap=0)
+    assert {row["incidence"] for row in drawn(overlay, "incidence")} == {0}
+    assert '"domain": [0, 1.0]' in json.dumps(overlay.plot().to_dict())
+    assert "Nothing is known of stages" in json.dumps(overlay.plot("days_in_stage").to_dict())
+
+
+def test_a_picture_says_what_must_not_be_claimed(many, idle):
+    by_region = at.velocity(many[0], by="region", baseline="all", bootstrap=0)
+    assert "no effect of a partner" not in json.dumps(by_region.plot().to_dict())
+    touched = at.velocity(idle, by="touched_partner", bootstrap=0)
+    for kind in ("incidence", "days_in_stage"):
+        assert "no effect of a partner" in json.dumps(touched.plot(kind).to_dict())
+    nobody = at.velocity(path("won@5 10.00 USD"), by="partner", bootstrap=0)
+    assert "There is no slice to show." in json.dumps(nobody.plot().to_dict())
+
+
+def test_days_in_stage_stand_beside_their_baseline(staged):
+    overlay = at.velocity(staged, by="deal_type", baseline="all", bootstrap=0)
+    rows = drawn(overlay, "stage", kind="days_in_stage")
+    assert {row["slice"] for row in rows} == {"all (baseline)", "unclassified"}

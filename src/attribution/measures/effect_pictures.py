@@ -27,6 +27,10 @@ _RATIOS = [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10]
 """Where the axis of a ratio has its ticks."""
 _MOST = 40
 """Partners that a forest shows."""
+_LONG = 36
+"""Characters of a name that are shown."""
+_AROUND = {"win_rate_difference": 10.0, "days_to_close_difference": 10.0}
+"""How far an axis reaches on both sides of no difference where there is nothing to show."""
 
 
 def rungs(effect: PartnerEffect) -> altair.HConcatChart:
@@ -45,12 +49,14 @@ def forest(effect: PartnerEffect) -> altair.LayerChart:
     """The time-varying hazard ratio of each partner or program, the largest first."""
     (name,) = effect.by
     found = [row for row in effect.rows if row["rung"] == "time_varying" and row["value"] is not None]
-    found.sort(key=lambda row: -row["value"])
-    shown = [{**row, "who": f"{row[name]} ({row['n_with']:,})"} for row in found[:_MOST]]
+    # those of most deals: the largest ratios are those of the smallest partners, by chance
+    kept = sorted(found, key=lambda row: -row["n_with"])[:_MOST]
+    shown = [{**row, "who": _called(row, name, kept)} for row in sorted(kept, key=lambda row: -row["value"])]
     hidden = len(found) - len(shown)
     subtitle = [
         f"After a {name}'s first touch (of so many deals), times as fast as deals of equal age without it.",
-        "Grey: too few wins to say anything." + (f" {hidden} more are not shown." if hidden else ""),
+        "Grey: too few wins to say anything."
+        + (f" {hidden:,} more, of fewer deals, are not shown." if hidden else ""),
         *_lines(effect.foot["conclusion"], 100),
     ]
     chart = _panel(
@@ -63,6 +69,15 @@ def forest(effect: PartnerEffect) -> altair.LayerChart:
     return chart.properties(
         title=altair.TitleParams(effect._title(), subtitle=subtitle, anchor="start", offset=12), width=460
     )
+
+
+def _called(row: Row, name: str, rows: list[Row]) -> str:
+    """A partner's name, short enough that the number of its deals is seen; its id where names are alike."""
+    title = str(row[name])
+    title = title if len(title) <= _LONG else f"{title[: _LONG - 1]}…"
+    alike = [each for each in rows if str(each[name])[: _LONG - 1] == str(row[name])[: _LONG - 1]]
+    named = f"{title}, {row[f'{name}_id']}" if len(alike) > 1 else title
+    return f"{named} ({row['n_with']:,})"
 
 
 def _panel(rows: list[Row], measure: str, title: str, *, rows_of: str, order: list[str]) -> altair.LayerChart:
@@ -84,16 +99,20 @@ def _panel(rows: list[Row], measure: str, title: str, *, rows_of: str, order: li
     unit = {"win_rate_difference": " (percentage points)", "win_hazard_ratio": " (log scale)"}.get(
         measure, ""
     )
+    is_ratio = measure == "win_hazard_ratio"
+    reach = _AROUND.get(measure, 2.0)
+    is_empty = all(each["low"] is None for each in values)
+    domain = ([1 / reach, reach] if is_ratio else [-reach, reach]) if is_empty else altair.Undefined
     along = (
-        altair.Scale(type="log", nice=False, padding=14)
-        if measure == "win_hazard_ratio"
-        else altair.Scale(zero=True, padding=14)
+        altair.Scale(type="log", nice=False, padding=14, domain=domain)
+        if is_ratio
+        else altair.Scale(zero=True, padding=14, domain=domain)
     )
     across = altair.Y(
-        "row:N", sort=order, title=None, axis=altair.Axis(labelLimit=260, domain=False, ticks=False)
+        "row:N", sort=order, title=None, axis=altair.Axis(labelLimit=340, domain=False, ticks=False)
     )
     ticks = altair.Axis(tickCount=6)
-    if measure == "win_hazard_ratio":
+    if is_ratio:
         ticks = altair.Axis(values=_RATIOS, format="~g", labelOverlap=True)
     none = altair.Chart(altair.InlineData(values=[{"at": NOTHING[measure] * scale}]))
     layers = [
@@ -106,6 +125,10 @@ def _panel(rows: list[Row], measure: str, title: str, *, rows_of: str, order: li
         ),
         base.mark_point(filled=True, size=70, opacity=1).encode(
             x=altair.X("value:Q", scale=along), y=across, color=colour
+        ),
+        # behind the figure, so that the line of no difference does not run through it
+        base.mark_text(dy=-9, fontSize=10, stroke="white", strokeWidth=4).encode(
+            x=altair.X("value:Q", scale=along), y=across, text="text:N"
         ),
         base.mark_text(dy=-9, fontSize=10).encode(
             x=altair.X("value:Q", scale=along), y=across, text="text:N", color=colour

@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from attribution.columns import DAY
 from attribution.measures.estimators import Curve
@@ -45,17 +46,27 @@ class Followed:
     times: Sorted
     """How long each deal was observed."""
 
+    def _observed(self, at: int) -> NDArray[Any]:
+        """How long each deal of a slice was observed, in order."""
+        return self.times.values[slice(*self.times.offsets[at : at + 2].tolist())]
+
+    def at_risk(self, at: int, days: Sequence[int]) -> list[int]:
+        """How many deals of a slice were still open, and observed, after so many days."""
+        observed = self._observed(at)
+        found: list[int] = (len(observed) - np.searchsorted(observed, np.array(days) * DAY)).tolist()
+        return found
+
     def days(self, at: int) -> list[Row]:
         """The curve of one slice by the day."""
         table = self.curve.table
         mine = slice(*table.offsets[at : at + 2].tolist())
-        observed = self.times.values[slice(*self.times.offsets[at : at + 2].tolist())]
+        observed = self._observed(at)
         if not len(observed):
             return []
         time = table.time[mine]
         days: Ints = np.unique(np.concatenate([[0], -(-time // DAY), [-(-int(observed[-1]) // DAY)]]))
         row = np.searchsorted(time, days * DAY, side="right")
-        n_at_risk = len(observed) - np.searchsorted(observed, days * DAY)
+        n_at_risk = self.at_risk(at, days.tolist())
 
         def read(column: Floats, before: float) -> list[float]:
             found: list[float] = np.append(before, column[mine])[row].tolist()
@@ -67,7 +78,7 @@ class Followed:
         )
         return [
             {"days": day, "incidence": value, "low": low, "high": high, "n_at_risk": n}
-            for day, value, low, high, n in zip(days.tolist(), *columns, n_at_risk.tolist(), strict=True)
+            for day, value, low, high, n in zip(days.tolist(), *columns, n_at_risk, strict=True)
         ]
 
 
@@ -118,8 +129,8 @@ class Overlay(Table):
         Parameters
         ----------
         kind
-            ``"incidence"``: cumulative incidence of winning with bands, and numbers at risk below;
-            ``"days_in_stage"``: median days in each stage, per slice.
+            ``"incidence"``: cumulative incidence of winning with bands, and numbers at risk below; of more
+            than six slices a panel each; ``"days_in_stage"``: median days in each stage, per slice.
         slices
             How many slices to show: those of most deals.
 

@@ -25,6 +25,8 @@ from attribution.measures.intervals import (
     bootstrap,
     difference,
     mean,
+    resampled_sums,
+    resampled_winsorised,
     sorted_within,
     welch,
     wilson,
@@ -333,6 +335,31 @@ def test_a_bootstrap_is_repeatable_and_about_that_of_scipy():
     assert ours != bootstrap(values, lambda samples: samples.mean(axis=1), n=2_000, seed=6)
     theirs = stats.bootstrap((values,), np.mean, n_resamples=2_000, method="percentile", rng=5)
     np.testing.assert_allclose(ours, theirs.confidence_interval, rtol=0.02)
+
+
+@given(
+    values=st.lists(st.integers(-50, 50), min_size=2, max_size=40),
+    tail=st.sampled_from([0.0, 0.025, 0.2, 0.5]),
+    seed=st.integers(0, 9),
+)
+def test_samples_by_counts_are_samples_by_value(values, tail, seed):
+    ordered = np.sort(np.array(values, dtype=float))
+    drawn = np.random.default_rng(seed).integers(len(values), size=(30, len(values)), dtype=np.int32)
+    samples = ordered[drawn]
+    bottom, top = np.quantile(samples, [tail, 1 - tail], axis=1, keepdims=True)
+    slowly = np.clip(samples, bottom, top).mean(axis=1)
+    np.testing.assert_allclose(resampled_winsorised(ordered, tail, 30, seed), slowly, rtol=1e-9, atol=1e-9)
+    columns = np.stack([ordered, ordered**2], axis=1)
+    np.testing.assert_allclose(resampled_sums(columns, 30, seed), columns[drawn].sum(axis=1), rtol=1e-9)
+
+
+def test_samples_do_not_depend_on_how_many_are_drawn_at_a_time():
+    values = np.arange(1_000.0)[:, None]
+    whole = resampled_sums(values, 50, 3)
+    drawn = np.random.default_rng(3).integers(1_000, size=(50, 1_000), dtype=np.int32)
+    np.testing.assert_array_equal(whole[:, 0], drawn.sum(axis=1))
+    large = resampled_sums(np.ones((70_000, 1)), 3, 3)
+    assert large[:, 0].tolist() == [70_000] * 3
 
 
 def test_nothing_has_no_bootstrap():

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attribution import money
 from attribution.arrays import local_days
@@ -27,10 +26,10 @@ from attribution.measures.intervals import (
     Estimate,
     Floats,
     Sorted,
-    bootstrap,
     mean,
     ratio,
     resampled_sums,
+    resampled_winsorised,
     sorted_within,
     wilson,
 )
@@ -227,15 +226,9 @@ class _Period:
 
     def _winsorised_bands(self, ordered: Sorted, n_bootstrap: int, seed: int) -> tuple[Floats, Floats]:
         low, high = np.full(self.n, np.nan), np.full(self.n, np.nan)
-
-        def winsorised(samples: NDArray[Any]) -> Floats:
-            bottom, top = np.quantile(samples, [_TAIL, 1 - _TAIL], axis=1, keepdims=True)
-            means: Floats = np.clip(samples, bottom, top).mean(axis=1)
-            return means
-
         for at in np.flatnonzero(ordered.n > 1).tolist() if n_bootstrap else ():
             mine = ordered.values[ordered.offsets[at] : ordered.offsets[at + 1]] / self.unit
-            low[at], high[at] = bootstrap(mine, winsorised, n_bootstrap, seed)
+            low[at], high[at] = _percentiles(resampled_winsorised(mine, _TAIL, n_bootstrap, seed))
         return low, high
 
 

@@ -52,6 +52,23 @@ def test_a_capped_sync_sends_no_request_more_and_finishes_over_several_runs(org:
     assert capped.rows("Account").equals(whole.rows("Account"))
 
 
+def test_an_object_that_always_fails_does_not_starve_the_others(org: Org, tmp_path: Path) -> None:
+    store, read = Store(tmp_path), ("Account", "Contact", "User")
+    org.faults.unavailable("/Account/updated", times=None)
+    statuses = []
+    for _ in range(4):
+        report = stopped(store, connect(org), objects=read, max_api_calls=12).report
+        statuses.append({each.object: each.status for each in report.objects})
+        org.advance(timedelta(minutes=5))
+    # in every second run it has its turn
+    assert [each["Account"] for each in statuses] == ["failed", "stopped", "failed", "stopped"]
+    assert [each["User"] for each in statuses] == ["stopped", "ok", "stopped", "ok"]
+    assert store.watermarks.keys() == {"Contact", "User"}
+    org.faults.clear()
+    store.sync(connect(org), objects=read)
+    assert set(store.objects) == set(read)
+
+
 def test_retries_count_as_calls(org: Org, tmp_path: Path) -> None:
     org.faults.unavailable("/User/updated", times=None)
     before = len(org.requests)

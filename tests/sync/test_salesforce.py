@@ -369,6 +369,22 @@ def test_waits_grow_with_jitter_and_end(org: Org, tmp_path: Path) -> None:
     assert salesforce.api_calls == len(org.requests) == 6
 
 
+def test_nobody_comes_back_earlier_than_told(org: Org) -> None:
+    waits: list[float] = []
+    org.faults.too_many_requests("/sobjects$", retry_after=300)
+    in_minutes = "Mon, 01 Jun 2026 12:07:00 GMT"
+    org.faults.add("/sobjects$", status=503, headers={"Retry-After": in_minutes})
+    assert "Account" in connect(org, waits).objects()
+    assert waits == [300.0, 420.0]
+    for late, seconds in (("3600", 3600), ("Mon, 01 Jun 2026 14:00:00 GMT", 7200)):
+        before = len(org.requests)
+        org.faults.add("/sobjects$", status=429, headers={"Retry-After": late})
+        with pytest.raises(TransientCrmError, match=f"not to be asked for {seconds} seconds: HTTP 429"):
+            connect(org, waits).objects()
+        assert len(org.requests) - before == 1
+    assert len(waits) == 2
+
+
 def test_a_given_token_that_expired_is_told_once(org: Org) -> None:
     salesforce = connect(org)
     org.expire_sessions()

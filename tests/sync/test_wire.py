@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -97,11 +98,14 @@ def test_a_success_is_no_failure() -> None:
         ({"Retry-After": "\N{SUPERSCRIPT TWO}"}, None),
         ({"Retry-After": "Mon, 01 Jun 2026 12:00:30 GMT", "Date": "Mon, 01 Jun 2026 12:00:00 GMT"}, 30.0),
         ({"Retry-After": "Mon, 01 Jun 2026 12:00:30 GMT", "Date": "Mon, 01 Jun 2026 12:01:00 GMT"}, 0.0),
-        ({"Retry-After": "Mon, 01 Jun 2026 12:00:30 GMT"}, None),
+        ({"Retry-After": "Mon, 01 Jun 2026 12:00:30 GMT"}, 50.0),
+        ({"Retry-After": "3600.5"}, 3600.5),
+        ({"Retry-After": "-7"}, None),
     ],
 )
 def test_how_long_the_server_asks_to_wait(headers: Mapping[str, str], seconds: float | None) -> None:
-    failure = classify(503, headers, b"")
+    clock = datetime(2026, 6, 1, 11, 59, 40, tzinfo=UTC)
+    failure = classify(503, headers, b"", clock)
     assert failure is not None
     assert failure.retry_after == seconds
 

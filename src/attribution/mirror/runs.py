@@ -12,9 +12,11 @@ from typing import Any, Final
 
 from attribution.errors import AttributionError, StoppedEarly
 
-__all__ = ["append_run", "read_runs", "unread_run"]
+__all__ = ["append_run", "last_run", "read_runs", "unread_run"]
 
 _FILE: Final = "runs.jsonl"
+_LONGEST: Final = 1 << 20
+"""Bytes in which the line of one run has room."""
 
 
 def append_run(folder: Path, run: Mapping[str, Any]) -> None:
@@ -46,6 +48,20 @@ def read_runs(folder: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     return [run for run in map(_parsed, lines) if run is not None]
+
+
+def last_run(folder: Path) -> dict[str, Any] | None:
+    """The latest run; None where there is none, or where its line was never finished.
+
+    A ledger of years is long: only its end is looked at.
+    """
+    try:
+        with (folder / _FILE).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LONGEST))
+            lines = file.read().splitlines()
+    except FileNotFoundError:
+        return None
+    return _parsed(lines[-1].decode("utf-8", "replace")) if lines else None
 
 
 def unread_run(

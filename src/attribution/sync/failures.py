@@ -34,6 +34,7 @@ _UNCHANGED: Final = 304
 _FATAL_SESSIONS: Final = ("not valid for use with the REST API", "Connected app is not attached to Agent")
 _BULK_LIMITS: Final = ("Max bulk v2 query", "result size stored")
 _FAULT: Final = re.compile(rb"<(?:\w+:)?(exceptionCode|exceptionMessage)>([^<]*)<")
+_SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]+)?")
 _USAGE: Final = re.compile(r"(?<![\w-])api-usage=(\d+)/(\d+)")
 
 
@@ -99,8 +100,15 @@ class Garbled(Failure):
         super().__init__(Kind.TRANSIENT, "garbled answer", what)
 
 
-def classify(status: int, headers: Mapping[str, str], body: bytes) -> Failure | None:
+def classify(
+    status: int, headers: Mapping[str, str], body: bytes, now: datetime | None = None
+) -> Failure | None:
     """Say what an answer means, from its status, headers and raw body; None if it is a success.
+
+    Parameters
+    ----------
+    now
+        The server's clock, where the answer itself carries no Date.
 
     Examples
     --------
@@ -115,7 +123,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Failure | 
     code, text = _error_in(body)
     kind = _kind(status, code, text)
     label = code or f"HTTP {status}"
-    return Failure(kind, label, text, _retry_after(CaseInsensitiveDict(headers)))
+    return Failure(kind, label, text, _retry_after(CaseInsensitiveDict(headers), now))
 
 
 def _kind(status: int, code: str, text: str) -> Kind:
@@ -157,13 +165,12 @@ def _error_in(body: bytes) -> tuple[str, str]:
     return str(code), " ".join(str(text).split())
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    value = headers.get("Retry-After")
-    if value is None:
-        return None
-    if value.strip().isdecimal():
+def _retry_after(headers: Mapping[str, str], clock: datetime | None) -> float | None:
+    """Seconds after which to come back, told as such or as an instant."""
+    value = headers.get("Retry-After", "")
+    if _SECONDS.fullmatch(value.strip()):
         return float(value)
-    until, now = http_date(value), http_date(headers.get("Date"))
+    until, now = http_date(value), http_date(headers.get("Date")) or clock
     return max(0.0, (until - now).total_seconds()) if until and now else None
 
 

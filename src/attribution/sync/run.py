@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from attribution.errors import StoppedEarly
 from attribution.mirror.log import ObjectLog
+from attribution.mirror.runs import last_run
 from attribution.sync.one_object import OneObject
 from attribution.sync.planning import Plan
 from attribution.sync.report import ObjectReport, Progress, SyncReport, grouped
@@ -34,7 +35,9 @@ def run(
     log: Callable[[Mapping[str, Any]], object] | None = None,
     parallel: int = 1,
 ) -> SyncReport:
-    """Read every planned object and commit it, the stalest first; one that fails leaves the others alone.
+    """Read every planned object and commit it; one that fails leaves the others alone.
+
+    The stalest comes first, and what failed in the last run after all others.
 
     Parameters
     ----------
@@ -52,8 +55,10 @@ def run(
     logs = {name: ObjectLog(mirror, name) for name in plan.readable}
     for name, planned in plan.readable.items():
         logs[name].check_types(column_types(planned.description, planned.fields))
-    # so that a job which is always stopped after some of them still comes round to each
-    order = sorted(plan.readable, key=lambda name: logs[name].watermark or _NEVER)
+    # the stalest first, so that a job which is always stopped after some of them still comes round to each;
+    # but what failed the last time, and may fail again, not before the others
+    failed = _failed_before(mirror.parent)
+    order = sorted(plan.readable, key=lambda name: (name in failed, logs[name].watermark or _NEVER))
     readings = [OneObject(plan, plan.readable[name], logs[name], staging, progress) for name in order]
 
     def tell(outcome: ObjectReport) -> None:
@@ -86,6 +91,12 @@ def run(
         stopped.report = report
         raise stopped
     return report
+
+
+def _failed_before(store: Path) -> set[str]:
+    """Objects that the last run tried to read, and could not."""
+    objects = (last_run(store) or {}).get("objects", ())
+    return {each["object"] for each in objects if each["status"] == "failed"}
 
 
 def _read_all(

@@ -121,7 +121,12 @@ class Session(requests.Session):
         if not response.is_redirect:
             # judged here, so that the answers to a login are judged like all others
             with_body = not 200 <= response.status_code < 300  # a success may be a file, still to be streamed
-            failure = classify(response.status_code, response.headers, response.content if with_body else b"")
+            failure = classify(
+                response.status_code,
+                response.headers,
+                response.content if with_body else b"",
+                self.server_time,
+            )
             if failure is not None:
                 raise failure
         return response

@@ -42,6 +42,8 @@ T = TypeVar("T")
 
 _ATTEMPTS: Final = 6
 _LONGEST_WAIT: Final = 120.0
+_PATIENCE: Final = 600.0
+"""Seconds that are waited at most where Salesforce says how long to wait; never less than it says."""
 
 
 class Wire:
@@ -215,7 +217,7 @@ class Wire:
             return attempt()
 
         retrying = Retrying(
-            retry=retry_if_exception(lambda error: isinstance(error, Failure) and error.kind in RETRIED),
+            retry=retry_if_exception(_passes),
             stop=stop_after_attempt(_ATTEMPTS),
             wait=self._wait,
             sleep=self.sleep,
@@ -226,18 +228,25 @@ class Wire:
 
     def _wait(self, state: RetryCallState) -> float:
         """Full jitter, so that many clients do not come back together; at least what the server asks."""
-        failure = state.outcome.exception() if state.outcome else None
-        asked = failure.retry_after if isinstance(failure, Failure) and failure.retry_after else 0.0
         drawn = self._uniform(0.0, self._base * 2.0**state.attempt_number)
-        return min(max(drawn, asked), _LONGEST_WAIT)
+        failure = state.outcome.exception() if state.outcome else None
+        asked = failure.retry_after if isinstance(failure, Failure) else None
+        return max(min(drawn, _LONGEST_WAIT), asked or 0.0)
 
     def _error(self, failure: Failure, doing: str) -> AttributionError:
         message = f"Salesforce: {failure} ({doing} at {self._host})"
+        if failure.kind in RETRIED and not _passes(failure):
+            message = f"Salesforce: not to be asked for {failure.retry_after:.0f} seconds: {message[12:]}"
         for secret in self._secrets + self._account.tokens:
             # anything shorter is no secret, but part of many words
             message = message.replace(secret, "***") if len(secret) >= 8 else message
         kind, hint = _REACTIONS.get(failure.kind, (CrmError, None))
         return kind(message[:500], hint=hint)
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether to send the request again, which is never done earlier than the server asks."""
+    return isinstance(error, Failure) and error.kind in RETRIED and (error.retry_after or 0.0) <= _PATIENCE
 
 
 _REACTIONS: Final[Mapping[Kind, tuple[type[AttributionError], str]]] = {

@@ -154,6 +154,20 @@ def test_free_text_of_other_records_goes_and_what_the_numbers_need_stays(org: Or
     assert len(store.deals()) == 2
 
 
+def test_an_account_may_be_a_person(org: Org, tmp_path: Path) -> None:
+    values = {"Name": "Dr Ann Quxley", "Website": "https://quxley.example", "Type": "Customer"}
+    (account,) = org.insert("Account", [values])
+    later(org)
+    store = Store(tmp_path)
+    sync(org, store, ["Account"])
+    store.erase(account)
+    assert traces(tmp_path, "Quxley", "quxley.example") == []
+    org.update("Account", account, Website="https://ann.quxley.example")
+    later(org)
+    sync(org, store, ["Account"])
+    assert store.rows("Account").select("Name", "Website", "Type").rows() == [(None, None, "Customer")]
+
+
 def test_a_decision_goes_on_without_its_words_and_goes_with_its_deal(org: Org, tmp_path: Path) -> None:
     store, _, deal = filled(org, tmp_path)
     claim = Claim(deal, "001Ab0000000001AAA", "influenced")

@@ -44,6 +44,28 @@ def test_a_log_holds_a_line_per_object_and_nothing_secret(cli, org, tmp_path):
     assert org.token not in (tmp_path / "acme" / "runs.jsonl").read_text()
 
 
+def test_where_lines_are_logged_an_error_is_one_of_them(cli, org, tmp_path, monkeypatch):
+    words = ("sync", "--store", tmp_path / "acme", "--object", "Account", "--log-format", "json")
+    org.faults.unavailable("/Account/updated", times=None)
+    failed = {"message": "not read: Account", "hint": "what was complete is kept; run it again"}
+    for more in ((), ("--json",)):
+        code, out, err = cli(*words, *more)
+        assert code == 3
+        *_, last = [json.loads(line) for line in err.splitlines()]
+        assert last == {"event": "error", "code": "crm_unavailable"} | failed
+        assert not more or json.loads(out)["objects"][0]["status"] == "failed"
+    for more in ((), ("--json",)):
+        code, _, err = cli(*words, "--max-api-calls", 7, *more)
+        assert (code, json.loads(err.splitlines()[-1])["code"]) == (4, "stopped_early")
+    for name, secret in (("ACCESS_TOKEN", "a token of nobody"), ("API_VERSION", "0")):
+        monkeypatch.setenv(f"SALESFORCE_{name}", secret)
+        code, out, err = cli(*words, "--json")
+        last = json.loads(err.splitlines()[-1])
+        assert last == {"event": "error"} | json.loads(out)["error"]
+        assert (code, last["code"]) == ((3, "crm_refused") if name == "ACCESS_TOKEN" else (2, "usage"))
+        assert "a token of nobody" not in out + err
+
+
 def test_a_line_that_was_never_finished_stays_by_itself(tmp_path):
     append_run(tmp_path, {"run_id": "1"})
     with (tmp_path / "runs.jsonl").open("a") as file:

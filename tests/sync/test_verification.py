@@ -98,6 +98,23 @@ def test_what_changes_after_the_watermark_is_no_drift(org: Org, tmp_path: Path) 
     assert not told.has_drift, told
 
 
+def test_what_was_purged_a_moment_ago_is_no_drift(org: Org, tmp_path: Path) -> None:
+    first, second, *_ = accounts(org)
+    store = synced(org, tmp_path)
+    org.delete("Account", first)
+    org.purge("Account", first)
+    org.advance(timedelta(seconds=20))
+    told = verify(org, store)
+    assert (told.there, told.here, told.has_drift) == (19, 20, False), told
+    # an end that lies in the future may be refused: the minute before is told all the same
+    org.advance(timedelta(minutes=1))
+    org.faults.error("/Account/deleted", 400, "INVALID_REPLICATION_DATE", "in the future")
+    assert not verify(org, store).has_drift
+    assert org.faults.pending == 0
+    forget(org, second)
+    assert [each.surplus for each in verify(org, store).months] == [(second,)]
+
+
 def test_what_lacks_and_what_is_too_much_is_told_by_month_and_id(org: Org, tmp_path: Path) -> None:
     known = accounts(org)
     org.hide_record("Account", known[0])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from attribution.cli.options import AsJson, Debug, MappingFile, StorePath, open_store, read_mapping
+from attribution.cli.options import AsJson, Debug, MappingFile, StorePath, log_error, open_store, read_mapping
 from attribution.cli.progress import progress
 from attribution.errors import CrmError, DataError, StoppedEarly, TransientCrmError, known
 
@@ -53,7 +53,8 @@ def sync(
         typer.Option(help="With --reconcile: touch nothing where more of an object's records have vanished."),
     ] = 10.0,
     log_format: Annotated[
-        Literal["text", "json"], typer.Option(help="json: a line on stderr per object, and one at the end.")
+        Literal["text", "json"],
+        typer.Option(help="json: a line on stderr per object, one at the end, and one for an error."),
     ] = "text",
     store: StorePath = None,
     mapping: MappingFile = None,
@@ -98,16 +99,23 @@ def sync(
         _print(stopped.report, as_json=as_json)
         if not as_json:
             raise
-        sys.stderr.write(f"stopped: {stopped.message}\n")
+        if log_format == "json":
+            log_error(stopped)
+        else:
+            sys.stderr.write(f"stopped: {stopped.message}\n")
         raise typer.Exit(stopped.exit_code) from stopped
     _print(report, as_json=as_json)
     if report.failed:
         names = known(each.object for each in report.failed)
-        for each in report.failed:
-            sys.stderr.write(f"failed: {each.object}: {each.message}\n")
+        error = TransientCrmError(f"not read: {names}", hint="what was complete is kept; run it again")
+        if log_format == "text":
+            for each in report.failed:
+                sys.stderr.write(f"failed: {each.object}: {each.message}\n")
+        elif as_json:
+            log_error(error)
         if not as_json:
-            raise TransientCrmError(f"not read: {names}", hint="what was complete is kept; run it again")
-        raise typer.Exit(TransientCrmError.exit_code)
+            raise error
+        raise typer.Exit(error.exit_code)
 
 
 def runs(store: StorePath = None, as_json: AsJson = False, debug: Debug = False) -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import typer
 
@@ -64,19 +65,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         5 data or verification problem, 1 anything else.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    as_json, debug = _wants_json(words), "--debug" in words
+    debug = "--debug" in words
+    forms = _Forms(_has_option(words, "--json", "--format"), _has_option(words, None, "--log-format"), debug)
     try:
         outcome = app(args=words, standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
     except AttributionError as error:
-        _report(error.code, error.message, error.hint, as_json=as_json, debug=debug)
+        _report(error.code, error.message, error.hint, forms=forms)
         return error.exit_code
     except _WrongCall as error:
         message = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
-        _report("usage", message, "see `attribution --help`", as_json=as_json, debug=debug)
+        _report("usage", message, "see `attribution --help`", forms=forms)
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        _report("interrupted", "interrupted", "run it again to go on", as_json=as_json, debug=debug)
+        _report("interrupted", "interrupted", "run it again to go on", forms=forms)
         return 130
     except BrokenPipeError:
         # the reader of our output has gone, as in `attribution credit | head`
@@ -84,14 +86,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except Exception as error:
         message = f"{type(error).__name__}: {error}" if debug else f"unexpected {type(error).__name__}"
-        _report("error", message, "run it again with --debug and report it", as_json=as_json, debug=debug)
+        _report("error", message, "run it again with --debug and report it", forms=forms)
         return 1
 
 
-def _wants_json(words: Sequence[str]) -> bool:
+class _Forms(NamedTuple):
+    """How an error is told."""
+
+    as_json: bool
+    """A document on stdout."""
+    as_log: bool
+    """A line of JSON on stderr."""
+    with_traceback: bool
+
+
+def _has_option(words: Sequence[str], flag: str | None, option: str) -> bool:
+    """Whether JSON is asked for, by a flag or by the value of an option."""
     pairs = zip(words, [*words[1:], ""], strict=True)
     return any(
-        word in ("--json", "--format=json") or (word == "--format" and after == "json")
+        word == flag or word == f"{option}=json" or (word == option and after == "json")
         for word, after in pairs
     )
 
@@ -108,11 +121,14 @@ def _without_secrets(text: str) -> str:
     return text
 
 
-def _report(code: str, message: str, hint: str | None, *, as_json: bool, debug: bool) -> None:
-    if debug:
+def _report(code: str, message: str, hint: str | None, *, forms: _Forms) -> None:
+    if forms.with_traceback:
         sys.stderr.write(_without_secrets(traceback.format_exc()))
     line = " ".join(message.split())
-    if as_json:
-        sys.stdout.write(json.dumps({"error": {"code": code, "message": line, "hint": hint}}) + "\n")
-    else:
+    document = {"code": code, "message": line, "hint": hint}
+    if forms.as_json:
+        sys.stdout.write(json.dumps({"error": document}) + "\n")
+    if forms.as_log:
+        sys.stderr.write(json.dumps({"event": "error", **document}) + "\n")
+    elif not forms.as_json:
         sys.stderr.write(f"Error: {line}\n" + (f"Hint: {hint}\n" if hint else ""))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from attribution.errors import UsageError
+from attribution.errors import AttributionError, UsageError
 
 if TYPE_CHECKING:
     from attribution.mapping import Mapping
@@ -23,6 +25,7 @@ __all__ = [
     "PolicyFile",
     "StorePath",
     "instant",
+    "log_error",
     "open_store",
     "read_mapping",
     "read_policy",
@@ -42,6 +45,12 @@ PolicyFile = Annotated[
     Path | None,
     typer.Option("--policy", help="TOML file whose [policy] replaces the store's.", show_default=False),
 ]
+
+
+def log_error(error: AttributionError) -> None:
+    """Write an error as a line of a log."""
+    document = {"event": "error", "code": error.code, "message": error.message, "hint": error.hint}
+    sys.stderr.write(json.dumps(document) + "\n")
 
 
 def open_store(path: Path | None) -> Store:

@@ -14,6 +14,8 @@ __all__ = ["personal_fields"]
 _PERSONS: Final = frozenset({"Contact", "Lead", "User", "Individual", "CampaignMember"})
 """Objects whose records are persons: all that a mapping adds to them is personal."""
 _SYSTEM: Final = frozenset({"Id", "CreatedById", "CreatedDate", "SystemModstamp", "IsDeleted", "Field"})
+_OF_A_PERSON: Final = frozenset({"Name", "Website"})
+"""What is read by default and tells of a person all the same; an account may be one."""
 _LINKS: Final = {
     OVERLAPS: frozenset({"Partner", "Account"}),
     DECISIONS: frozenset({"OpportunityId", "PartnerId", "Claim", "DecidedBy"}),
@@ -29,9 +31,9 @@ def personal_fields(
 ) -> tuple[str, ...]:
     """The fields of an object that are emptied where a record is erased.
 
-    Of a person, everything that the mapping adds to what is read by default. Of any other record, names and
-    other free text. Never an id or a lookup, nor what the mapping reads as a word of its own: the amount, an
-    instant, the state of an approval, the program, the deal type, the partner.
+    Of a person, everything that the mapping adds to what is read by default. Of any other record, names,
+    web addresses and other free text. Never an id or a lookup, nor what the mapping reads as a word of its
+    own: the amount, an instant, the state of an approval, the program, the deal type, the partner.
 
     Parameters
     ----------
@@ -51,7 +53,7 @@ def personal_fields(
     """
     by_default = readings(Mapping()).get(description.name)
     kept = {*_SYSTEM, *_spoken(mapping, description.name, target)}
-    kept |= {name for name in (by_default.fields if by_default else ()) if name != "Name"}
+    kept |= {name for name in (by_default.fields if by_default else ()) if name not in _OF_A_PERSON}
     kept |= _LINKS.get(description.name, frozenset())
     others = (field for name, field in description.fields.items() if name not in kept)
     return tuple(sorted(field.name for field in others if _is_personal(description.name, field)))

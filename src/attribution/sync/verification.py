@@ -33,6 +33,8 @@ __all__ = ["verify"]
 
 _LOOKED_UP: Final = 2_000
 """So many records that lack there are asked for by id, to learn whether they went after the watermark."""
+_AHEAD: Final = timedelta(minutes=2)
+"""So far ahead the log of deletions is asked for: it knows whole minutes only, and this one must count."""
 _MONTHS_ALONE: Final = 12
 """In more differing months than this, ids are read for all months at once."""
 
@@ -227,12 +229,16 @@ class _Comparison:
         if not self.planned.description.is_replicateable:
             return pl.Series("Id", [], pl.String())
         span = deletion_span(self.until, self.source.server_time)
-        try:
-            found = self.source.deletions(self.name, span.since, span.until).rows
-        except TransientCrmError:
-            raise
-        except CrmError:
-            # whoever may not ask for it learns nothing from it
+        for until in (span.until + _AHEAD, span.until):
+            try:
+                found = self.source.deletions(self.name, span.since, until).rows
+                break
+            except TransientCrmError:
+                raise
+            except CrmError:
+                # an end that has not come may be refused; who may not ask at all learns nothing
+                continue
+        else:
             return pl.Series("Id", [], pl.String())
         # stamps are whole seconds
         return found.filter(pl.col("deleted_at") >= pl.lit(self.until, INSTANT).dt.truncate("1s"))["Id"]

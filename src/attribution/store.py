@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections import abc
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -18,28 +17,26 @@ import polars as pl
 from attribution.columns import Claim, Decision, to_micros
 from attribution.deals import Deals
 from attribution.derive import derive
-from attribution.errors import AttributionError, DataError, StoppedEarly, StoreError, UsageError, known
-from attribution.mapping import Mapping, split_path
+from attribution.errors import DataError, StoreError, UsageError, known
+from attribution.mapping import Mapping
 from attribution.mirror.cache import SnapshotCache, table_versions
 from attribution.mirror.decisions import append_decision, is_claimant, read_decisions, user_id
-from attribution.mirror.erased import Erased
 from attribution.mirror.erasure import Erasure, erase
 from attribution.mirror.folder import SETTINGS, Folder
 from attribution.mirror.log import Appended, ObjectLog
 from attribution.mirror.logs import Logs
 from attribution.mirror.overlaps import append_overlaps, read_overlaps
-from attribution.mirror.runs import append_run, read_runs, unread_run
+from attribution.mirror.runs import read_runs
 from attribution.policy import Policy
-from attribution.readings import DECISIONS, OVERLAPS, readings
-from attribution.settings import Settings, read_toml, together
+from attribution.readings import DECISIONS, OVERLAPS
+from attribution.settings import Settings, read_toml
+from attribution.sufficiency import check_mapping, complete_until
 from attribution.sync.budget import Budget
-from attribution.sync.evidence import has_evidence, strangers
 from attribution.sync.personal import personal_fields
-from attribution.sync.planning import Plan, described, plan, problems
+from attribution.sync.planning import described
 from attribution.sync.report import Progress, SyncReport
-from attribution.sync.run import run
-from attribution.sync.schema import Schema
-from attribution.sync.source import ObjectSummary, Source
+from attribution.sync.source import Source
+from attribution.upkeep import Log, Upkeep
 
 if TYPE_CHECKING:
     from attribution.sync.drift import Verification
@@ -48,11 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Store"]
 
-_SCHEMA: Final = "schema.json"
-_NO_EVIDENCE: Final = (
-    "nothing that was read tells of a partner: no touchpoint can be derived; "
-    "`attribution doctor --suggest` looks for fields and objects that do, and prints a mapping of them"
-)
 S = TypeVar("S", bound=Settings)
 
 
@@ -83,8 +75,8 @@ class Store:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._folder = Folder(self.path)
-        self._mirror = self.path / "mirror"
-        self._staging = self.path / "staging"
+        self._upkeep = Upkeep(self._folder)
+        self._mirror = self._upkeep.mirror
 
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r})"
@@ -157,10 +149,7 @@ class Store:
         zones = (
             self.rows("Organization")["TimeZoneSidKey"].to_list() if "Organization" in self.objects else []
         )
-        if not zones:
-            raise DataError(
-                f"nothing was synced into the store at {self.path} yet", hint="run `attribution sync`"
-            )
+        self._check_synced(bool(zones))
         return self.mapping.zone(zones[0]).key
 
     def deals(
@@ -215,7 +204,8 @@ class Store:
             snapshot = snapshots.load(snapshots.key(tables=table_versions(self._mirror), **basis))
             if snapshot is None:
                 logs = Logs(self._mirror, known_at)
-                watermark = to_micros(self._complete_until(mapping, logs))
+                self._check_synced(self.organization_id is not None)
+                watermark = to_micros(complete_until(mapping, logs, self.unavailable))
                 snapshot = derive(
                     logs,
                     mapping,
@@ -232,27 +222,6 @@ class Store:
                     snapshots.drop(key)
         return Deals(snapshot, policy or self.policy)
 
-    def _complete_until(self, mapping: Mapping, logs: Logs) -> datetime:
-        """The instant up to which everything that the mapping reads is known.
-
-        An object that the organization shows but that was never read would count as empty: there is no such
-        instant then. A field history may lack: without one, stored versions tell when a field was set.
-        """
-        if self.organization_id is None:
-            raise DataError(
-                f"nothing was synced into the store at {self.path} yet", hint="run `attribution sync`"
-            )
-        self._check_mapping(mapping, logs)
-        unavailable, watermarks = self.unavailable, []
-        for name, reading in readings(mapping).items():
-            watermark = logs.of(name).watermark
-            if name in unavailable or (watermark is None and reading.where is not None):
-                continue
-            if watermark is None:
-                raise DataError(f"{name} was never read completely", hint="run `attribution sync`")
-            watermarks.append(watermark)
-        return min(watermarks)
-
     def sync(
         self,
         source: Source,
@@ -260,7 +229,7 @@ class Store:
         mapping: Mapping | None = None,
         objects: Sequence[str] | None = None,
         progress: Callable[[Progress], object] | None = None,
-        log: Callable[[abc.Mapping[str, Any]], object] | None = None,
+        log: Log | None = None,
         max_api_calls: int | None = None,
         max_quota_percent: float | None = 80.0,
         deadline: float | None = None,
@@ -332,82 +301,16 @@ class Store:
             raise UsageError(
                 f"max_vanished_percent is {max_vanished_percent:g}", hint="it lies between 0 and 100"
             )
-        calls_before, began_at = source.api_calls, datetime.now(UTC)
-        try:
-            with source.limited(budget):
-                planned = self._planned(source, mapping or self.mapping, objects, calls_before)
-                planned = replace(planned, reconciles=reconcile, max_vanished_percent=max_vanished_percent)
-                return self._sync(source, planned, mapping or self.mapping, objects, progress, log, parallel)
-        except AttributionError as error:
-            if not (isinstance(error, StoppedEarly) and error.report is not None):
-                # one that did not come to read an object: whoever watches the ledger must see it, too
-                run = unread_run(error, began_at, datetime.now(UTC), source.api_calls - calls_before)
-                # while another sync writes, or nothing can be written, the error itself says all there is
-                with suppress(OSError, StoreError):
-                    if self.organization_id is not None:
-                        with self._folder.lock():
-                            append_run(self.path, run)
-                if log is not None:
-                    log({"event": "run", **run})
-            raise
-
-    def _planned(
-        self, source: Source, mapping: Mapping, objects: Sequence[str] | None, calls_before: int
-    ) -> Plan:
-        self._folder.check_organization(source.organization_id)
-        schema = Schema(self.path / _SCHEMA, source.viewer)
-        return plan(source, mapping, only=objects, calls_before=calls_before, schema=schema)
-
-    def _sync(
-        self,
-        source: Source,
-        planned: Plan,
-        mapping: Mapping,
-        objects: Sequence[str] | None,
-        progress: Callable[[Progress], object] | None,
-        log: Callable[[abc.Mapping[str, Any]], object] | None,
-        parallel: int,
-    ) -> SyncReport:
-        with self._folder.lock():
-            unavailable = {*self.unavailable, *planned.unavailable} - set(planned.readable)
-            self.claim(source.organization_id, unavailable=unavailable)
-            planned.schema.save()
-            if objects is None:
-                _keep_only(self._staging, planned.readable)
-            self._keep_erased(planned, mapping)
-            try:
-                report = run(source, planned, self._mirror, self._staging, progress, log, parallel)
-            except StoppedEarly as stopped:
-                append_run(self.path, stopped.report.to_ledger())
-                raise
-            finally:
-                # a field that was hidden meanwhile is known to be now
-                planned.schema.save()
-                with suppress(OSError):
-                    # not empty where an object was not read to its end: the next sync goes on with it
-                    self._staging.rmdir()
-            append_run(self.path, report.to_ledger())
-        logs = Logs(self._mirror)
-        warnings = list(strangers(logs, mapping))
-        if objects is None and not report.failed and not has_evidence(logs, mapping):
-            warnings.append(_NO_EVIDENCE)
-        return replace(report, warnings=(*report.warnings, *warnings))
-
-    def _keep_erased(self, planned: Plan, mapping: Mapping) -> None:
-        """See to it that a personal field which is new to the mirror is empty in erased records, too."""
-        erased = wider = Erased.read(self._mirror)
-
-        def target(name: str, lookup: str) -> str | None:
-            each = planned.readable.get(name)
-            return each.description.lookups.get(lookup) if each is not None else None
-
-        for name, each in planned.readable.items():
-            if name in erased.objects:
-                read = {field: each.description.fields[field] for field in each.fields}
-                fields = personal_fields(replace(each.description, fields=read), mapping, target)
-                wider = wider.emptying(name, (), fields)
-        if wider != erased:
-            wider.save(self._mirror)
+        mapping, upkeep = mapping or self.mapping, self._upkeep
+        with upkeep.told(source, log) as calls_before, source.limited(budget):
+            planned = replace(
+                upkeep.plan(source, mapping, objects, calls_before),
+                reconciles=reconcile,
+                max_vanished_percent=max_vanished_percent,
+            )
+            return upkeep.run(
+                source, planned, mapping, progress, log, parallel=parallel, is_partial=objects is not None
+            )
 
     def plan(
         self,
@@ -436,7 +339,7 @@ class Store:
 
         calls_before = source.api_calls
         with source.limited(Budget(max_quota_percent=max_quota_percent)):
-            planned = self._planned(source, mapping or self.mapping, objects, calls_before)
+            planned = self._upkeep.plan(source, mapping or self.mapping, objects, calls_before)
             return estimate(
                 source,
                 replace(planned, reconciles=reconcile),
@@ -487,7 +390,7 @@ class Store:
             raise UsageError(f"a sample of {sample} records", hint="0 compares counts alone")
         calls_before = source.api_calls
         with source.limited(Budget(max_quota_percent=max_quota_percent)):
-            planned = self._planned(source, mapping or self.mapping, objects, calls_before)
+            planned = self._upkeep.plan(source, mapping or self.mapping, objects, calls_before)
             return verify(source, planned, self.path / "mirror", sample=sample, seed=seed)
 
     @property
@@ -503,28 +406,7 @@ class Store:
         UsageError
             Naming what the mirror lacks, or holds of another kind than the mapping means.
         """
-        self._check_mapping(mapping, Logs(self._mirror))
-
-    def _check_mapping(self, mapping: Mapping, logs: Logs) -> None:
-        for named in mapping.named():
-            where, path = named.object, named.path
-            while True:
-                name, rest = split_path(path)
-                log = logs.of(where)
-                what = f"{where} is" if not log.exists else f"{name} of {where} is"
-                if not log.exists or name not in log.coverage.fields:
-                    raise UsageError(
-                        f"{mapping.where(named.place)}: {what} not in the store yet",
-                        hint="run `attribution sync`: it reads what is missing, and nothing else",
-                    )
-                target = log.coverage.lookups.get(name)
-                if rest is None or target is None:
-                    break
-                where, path = target, rest
-        objects = {name: ObjectSummary(name, None, is_queryable=True) for name in logs.names}
-        faults = list(problems(mapping, objects, lambda name: described(logs.of(name))))
-        if faults:
-            raise together(faults)
+        check_mapping(mapping, Logs(self._mirror))
 
     def import_overlaps(
         self, path: str | Path, *, replace: bool = False, recorded_at: datetime | None = None
@@ -551,10 +433,7 @@ class Store:
             If a row is wrong, with its line and column; or if no account was synced yet.
         """
         recorded_at = _aware(recorded_at, "recorded_at") or datetime.now(UTC)
-        if "Account" not in self.objects:
-            raise DataError(
-                f"nothing was synced into the store at {self.path} yet", hint="run `attribution sync`"
-            )
+        self._check_synced("Account" in self.objects)
         accounts = self.log("Account").newest().select("Id", "Name", "_deleted").collect()
         rows = read_overlaps(Path(path), accounts, ZoneInfo(self.zone))
         with self._folder.lock():
@@ -586,18 +465,15 @@ class Store:
             If a sync is writing, or files cannot be written or deleted.
         """
         mapping = mapping or self.mapping
-        if self.organization_id is None:
-            raise DataError(
-                f"nothing was synced into the store at {self.path} yet", hint="run `attribution sync`"
-            )
+        self._check_synced(self.organization_id is not None)
 
         def personal(logs: Logs, name: str) -> tuple[str, ...]:
             return personal_fields(described(logs.of(name)), mapping, logs.target)
 
         with self._folder.lock():
             erasure = erase(self._mirror, record_id, personal, remove=all)
-            if self._staging.exists():
-                shutil.rmtree(self._staging)
+            if self._upkeep.staging.exists():
+                shutil.rmtree(self._upkeep.staging)
             SnapshotCache(self.path / "cache").clear()
         return erasure
 
@@ -688,6 +564,12 @@ class Store:
         """Objects that the organization did not show to the last sync."""
         return self._folder.unavailable
 
+    def _check_synced(self, was_read: bool) -> None:
+        if not was_read:
+            raise DataError(
+                f"nothing was synced into the store at {self.path} yet", hint="run `attribution sync`"
+            )
+
     @contextmanager
     def _reading(self) -> Iterator[None]:
         """Say of files that vanished or broke that the store is damaged."""
@@ -704,13 +586,6 @@ class Store:
         if not file.exists():
             return kind()
         return kind.from_file(read_toml(file), section)
-
-
-def _keep_only(staging: Path, objects: Iterable[str]) -> None:
-    """Remove what a sync that was killed has left of objects that are no longer read."""
-    for left in staging.iterdir() if staging.is_dir() else ():
-        if left.name not in objects:
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _aware(instant: datetime | None, name: str = "known_at") -> datetime | None:

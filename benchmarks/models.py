@@ -100,7 +100,7 @@ def ours(folder: Path, n: int) -> None:
     from attribution import money
     from attribution.columns import KINDS
     from attribution.measures import credit
-    from attribution.models import markov
+    from attribution.models import chains
 
     rules = [at.FirstTouch(), at.LastTouch(), at.Linear(), at.Position(), at.TimeDecay()]
     rules.append(at.Weighted(dict(zip(KINDS, WEIGHTS, strict=False))))
@@ -127,7 +127,7 @@ def ours(folder: Path, n: int) -> None:
     quarter = deals.where(closed="2024Q3")
     timed("filter, credit, group by", lambda: at.attribute(quarter, at.Linear()).by("partner", "program"))
     for order in (1, 2):
-        timed(f"Markov order {order}: the chain", lambda order=order: markov.fit(deals, order, "partner"))
+        timed(f"Markov order {order}: the chain", lambda order=order: chains.fit(deals, order, "partner"))
     timed("Markov order 1 with its effects", lambda: at.Markov().scores(deals))
 
 

@@ -14,9 +14,10 @@ from attribution.deals import Deals
 from attribution.measures.players import playing
 from attribution.measures.resampling import Bootstrap
 from attribution.measures.results import Row, Table, heading
-from attribution.models import markov
+from attribution.models import absence, chains
 from attribution.models.base import model_name
-from attribution.models.markov import Chain, Markov, Walks
+from attribution.models.chains import Chain, Walks
+from attribution.models.markov import Markov
 
 __all__ = ["RemovalEffects", "removal_effects"]
 
@@ -89,9 +90,9 @@ def removal_effects(
     """
     model = Markov(order=order, level=level)
     players = playing(deals, pool)
-    walks = markov.walks(players, order, level)
-    chain = markov.count(walks)
-    removal = markov.removal_effects(chain)
+    walks = chains.walks(players, order, level)
+    chain = chains.count(walks)
+    removal = absence.removal_effects(chain)
     parties = [Party("", NOBODY), *deals.programs] if level == "program" else list(players.partners)
     columns = deals.snapshot.deals
     won = columns.outcome[deals.selected] == OUTCOMES.index("won")
@@ -155,8 +156,8 @@ def _limits(intervals: Bootstrap, players: Deals, walks: Walks, chain: Chain) ->
     """Limits of effects and amounts over chains of resampled deals, by partner of the chain."""
     drawn: list[Floats] = []
     for times in intervals.draws(players):
-        again = markov.count(walks, times[walks.deal])
-        removal = markov.removal_effects(again)
+        again = chains.count(walks, times[walks.deal])
+        removal = absence.removal_effects(again)
         numbers = np.zeros((2, len(chain.codes)))
         # every partner of a resample is one of the sample
         at = np.searchsorted(chain.codes, again.codes)

@@ -23,9 +23,7 @@ class MemoryRecords:
             for name, rows in records.items():
                 frame = _frame(rows, read_at)
                 earlier = self._versions.get(name)
-                self._versions[name] = (
-                    frame if earlier is None else pl.concat([earlier, frame], how="diagonal_relaxed")
-                )
+                self._versions[name] = frame if earlier is None else _together(earlier, frame)
 
     def versions(self, object: str) -> pl.LazyFrame | None:
         found = self._versions.get(object)
@@ -45,6 +43,17 @@ class MemoryRecords:
         return (
             None if found is None else found.sort("_synced_at").unique("Id", keep="last", maintain_order=True)
         )
+
+
+def _together(earlier: pl.DataFrame, later: pl.DataFrame) -> pl.DataFrame:
+    """Both reads; a field that one of them leaves empty has the type that the other knows."""
+    both = [name for name in later.columns if name in earlier.columns]
+    for name in both:
+        if later[name].null_count() == len(later):
+            later = later.with_columns(pl.col(name).cast(earlier.schema[name]))
+        elif earlier[name].null_count() == len(earlier):
+            earlier = earlier.with_columns(pl.col(name).cast(later.schema[name]))
+    return pl.concat([earlier, later], how="diagonal_relaxed")
 
 
 def _frame(rows: Sequence[Mapping[str, object]], read_at: datetime) -> pl.DataFrame:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from attribution.errors import DataError
 
-__all__ = ["allocate", "blocks", "digits", "major", "sum_by", "total"]
+__all__ = ["allocate", "blocks", "digits", "major", "share", "sum_by", "total"]
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -64,6 +64,19 @@ def major(minor: int, currency: str) -> Decimal:
     (Decimal('1234.56'), Decimal('-0.005'), Decimal('0'))
     """
     return Decimal(f"{minor}e-{digits(currency)}")
+
+
+def share(part: int, whole: int) -> float | None:
+    """What part of a whole an amount is; None of nothing, and 0, never -0, where the part is nothing.
+
+    Examples
+    --------
+    >>> share(1, 4), share(0, -4), share(1, 0)
+    (0.25, 0.0, None)
+    """
+    if not whole:
+        return None
+    return part / whole if part else 0.0
 
 
 def allocate(amounts: Ints, shares: Floats, offsets: Ints) -> Ints:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,6 +14,7 @@ from attribution.errors import UsageError
 from attribution.measures.claims import influenced, sourced
 from attribution.measures.credit import attribute
 from attribution.measures.measure import DENSE
+from attribution.measures.waterfall import waterfall
 from attribution.models import FirstTouch, Linear
 from tests.notation import instant, path
 
@@ -339,3 +341,19 @@ def test_a_missing_pandas_is_explained(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(UsageError, match="pandas is not installed"):
         sourced(DEALS).by("partner").to_pandas()
+
+
+def test_nothing_of_a_negative_amount_is_a_share_of_zero_without_a_sign():
+    deals = path("ann@1+owner bob:referral@-1 cat@2 won@30 -100.00 USD", "dan:referral@0 eve@1+owner won@30")
+    for table in (
+        sourced(deals).by("partner"),
+        influenced(deals).by("partner"),
+        waterfall(deals),
+        attribute(deals, FirstTouch()).by("partner"),
+    ):
+        assert "-0.0," not in table.to_csv() + ","
+        assert "-0.0%" not in table.to_text()
+        assert '"share": -0.0' not in json.dumps(table.to_dict())
+        nothing = [row["share"] for row in table.rows if not row["amount"]]
+        assert nothing
+        assert not any(math.copysign(1, share) < 0 for share in nothing)

@@ -154,12 +154,13 @@ class Credit(Measure):
         return unattributed | {"not_shown": self._major(self._total(self.cells) - self._total(cells))}
 
     def _table(self, by: tuple[str, ...], columns: tuple[str, ...], rows: list[Row], cells: Cells) -> Table:
-        selected, unattributed = self.selected(), self.unattributed()
+        selected = self._selected()
+        unattributed = selected - self._total(self.cells)
         remainder = {
             **dict.fromkeys(by, UNATTRIBUTED),
-            "amount": unattributed,
+            "amount": self._major(unattributed),
             "deals": len(self.measured) - _sum(self.cells.numbers["share"]),
-            "share": float(unattributed / selected) if selected else None,
+            "share": money.share(unattributed, selected),
         }
         return Table(self._head(), by, columns, rows, self._foot(cells), remainder)
 

@@ -201,8 +201,8 @@ def unattributed(scope: Scope) -> Iterator[Found]:
     )
     rest = pl.col("partners").cast(pl.Int64) - pl.sum_horizontal(*per_deal)
     finding = pl.format(
-        "{} pieces of evidence of {} partners, but nobody sourced the deal and no influence is approved: "
-        "{} claims not approved, {} with weak evidence alone, {} late, {} out of window or no longer valid",
+        "nobody sourced the deal and no influence is approved; pieces of evidence: {}, partners: {}, claims "
+        "not approved: {}, partners with weak evidence alone: {}, late: {}, out of window or invalid: {}",
         *(pl.col(name) for name in ("n", "partners", *per_deal)),
         pl.max_horizontal(rest, 0),
     )

@@ -141,7 +141,7 @@ class Measure(ABC):
         for name, column in columns.items():
             value = column[code].item()
             row[name] = self._major(value) if name.endswith("amount") else value
-        return row | {"share": columns["amount"][code].item() / selected if selected else None}
+        return row | {"share": money.share(columns["amount"][code].item(), selected)}
 
     def _head(self) -> dict[str, Any]:
         return heading(self.deals, self.outcome, measure=self.name)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from attribution.columns import DAY, KINDS, Bools, Ints
 from attribution.deals import Deals
+from attribution.measures.wording import noun
 
 __all__ = ["RAW", "Found", "Scope", "days", "texts", "told"]
 
@@ -81,6 +82,11 @@ class Scope:
         mask: Bools = np.isin(self.deals.snapshot.touchpoints.kind, codes)
         return mask
 
+    def nouns(self, kind: NDArray[np.int8]) -> pl.Series:
+        """What people call touchpoints of these kinds."""
+        names = [noun(name) for name in self.deals.snapshot.kinds]
+        return pl.Series(names, dtype=pl.String).gather(kind.astype(np.int64))
+
     def partners_of(self, codes: pl.Expr, what: str = "name") -> pl.Expr:
         """Names, or ids, of partners by code; null for -1."""
         values = [getattr(party, what) for party in self.deals.partners]
@@ -110,9 +116,7 @@ class Scope:
                 "recorded_at": self.recorded_at[rows],
                 "closed": snapshot.deals.closed_at[deal],
                 "created": snapshot.deals.created_at[deal],
-                "what": pl.Series(snapshot.kinds, dtype=pl.String).gather(
-                    columns.kind[rows].astype(np.int64)
-                ),
+                "what": self.nouns(columns.kind[rows]),
             }
         )
         in_crm = pl.concat_str("object", "record", self.partners_of(pl.col("partner"), "id"), separator=":")

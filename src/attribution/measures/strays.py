@@ -31,7 +31,6 @@ def stranded(scope: Scope) -> Iterator[Found]:
         ("ambiguous", stranded.ambiguous, crowded, "several deals were in reach"),
         ("orphan", ~stranded.ambiguous, beyond, "no deal was in reach"),
     ):
-        kinds = pl.Series(snapshot.kinds, dtype=pl.String)
         frame = pl.DataFrame(
             {
                 "evidence": pl.Series(stranded.id[always]).cast(pl.String)
@@ -39,7 +38,7 @@ def stranded(scope: Scope) -> Iterator[Found]:
                 else pl.Series([], dtype=pl.String),
                 "partner": stranded.partner[always].astype(np.int64),
                 "occurred_at": stranded.occurred_at[always],
-                "what": kinds.gather(stranded.kind[always].astype(np.int64)),
+                "what": scope.nouns(stranded.kind[always]),
             }
         )
         frame = pl.concat([frame, scope.touches(columns.reached[here]).select(frame.columns)]).sort(

@@ -85,7 +85,7 @@ def waterfall(deals: Deals, *, by: str | Iterable[str] = (), of: str = "won") ->
                     "step": label,
                     "amount": money.major(minor, deals.currency),
                     "n_deals": int(counts[group * len(STEPS) + step]),
-                    "share": minor / selected if selected else None,
+                    "share": money.share(minor, selected),
                 }
             )
     total = money.major(selected, deals.currency)

@@ -24,10 +24,12 @@ from attribution.arrays import DECIMAL, INSTANT
 from attribution.columns import from_micros, to_micros
 from attribution.errors import StoreError
 from attribution.mirror import maintenance
+from attribution.mirror.changes import changes, differing, tombstones
 from attribution.mirror.coverage import Coverage, telling, told
 from attribution.mirror.erased import Erased
 from attribution.mirror.files import DataFiles
 from attribution.mirror.pages import Pages
+from attribution.mirror.versions import OWN, newest, newest_of
 
 __all__ = ["Appended", "ObjectLog"]
 
@@ -39,12 +41,9 @@ _TYPES: Final[Mapping[str, pl.DataType]] = {
     "decimal(38,18)": DECIMAL,
     "string": pl.String(),
 }
-_OWN: Final = ("_synced_at", "_deleted")
 _WINDOW: Final = "window"
 _DELETES: Final = "deletes"
 _MAINTENANCE: Final = "maintenance"
-_DELETION: Final = {"Id": pl.String(), "deleted_at": INSTANT}
-_DELETIONS_AT_ONCE: Final = 100_000
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -116,7 +115,7 @@ class ObjectLog:
     @property
     def fields(self) -> dict[str, pl.DataType]:
         """Type of every mirrored field, in the order of the table."""
-        return {name: kind for name, kind in self._schema().items() if name not in _OWN}
+        return {name: kind for name, kind in self._schema().items() if name not in OWN}
 
     @property
     def coverage(self) -> Coverage:
@@ -149,24 +148,11 @@ class ObjectLog:
 
     def newest(self, known_at: datetime | None = None) -> pl.LazyFrame:
         """The newest version of every record as known at an instant, tombstones included."""
-        versions = self.versions(known_at)
-        commits = versions.group_by("_synced_at").len().sort("len", "_synced_at").collect()
-        if commits.height < 2:
-            return versions
-        # Ids are unique within a commit, so the largest commit needs no deduplication: grouping every
-        # version instead takes several times as long, because most records never change.
-        base_at = commits.item(-1, "_synced_at")
-        base = versions.filter(pl.col("_synced_at") == base_at)
-        rest = versions.filter(pl.col("_synced_at") != base_at)
-        latest = rest.group_by("Id").agg(pl.col("_synced_at").max())
-        rest = rest.join(latest, on=["Id", "_synced_at"], how="semi")
-        newer = rest.filter(pl.col("_synced_at") > base_at)
-        older = rest.filter(pl.col("_synced_at") < base_at).join(base.select("Id"), on="Id", how="anti")
-        return pl.concat([base.join(newer.select("Id"), on="Id", how="anti"), newer, older])
+        return newest(self.versions(known_at))
 
     def current(self, known_at: datetime | None = None) -> pl.LazyFrame:
         """The live records as known at an instant: fields of Salesforce only, one row per Id."""
-        return self.newest(known_at).filter(~pl.col("_deleted")).drop(_OWN)
+        return self.newest(known_at).filter(~pl.col("_deleted")).drop(OWN)
 
     def check_types(self, types: Mapping[str, pl.DataType]) -> None:
         """Refuse columns of another type than the table's: delta-rs would store 1.5 in a long column as 1.
@@ -237,7 +223,7 @@ class ObjectLog:
         if coverage is not None:
             coverage = self._growing(coverage, list(rows.schema), stamp)
             coverage = replace(coverage, unseen=self._still_unseen(coverage.unseen, rows, deletions))
-        versions = self._changed(self._admitted(rows), deletions)
+        versions = changes(self._admitted(rows), deletions, self.newest_of if self.exists else None)
         return self._commit(versions, rows.schema, stamp, transactions, coverage)
 
     def backfill(
@@ -326,17 +312,7 @@ class ObjectLog:
 
     def newest_of(self, ids: pl.Series, fields: Sequence[str] | None = None) -> pl.DataFrame:
         """The newest stored version of each of some records, tombstones included: these fields, or all."""
-        # is_in goes into the scan, which then decodes no other row: a join of the ids reads them all; the
-        # ends skip whole files, because Salesforce delivers what is large in the order of the ids
-        among = pl.col("Id").is_between(pl.lit(ids.min()), pl.lit(ids.max()))
-        asked = self.versions().filter(among, pl.col("Id").is_in(ids.implode()))
-        latest = asked.group_by("Id").agg(pl.col("_synced_at").max()).collect(engine="streaming")
-        found = self.versions().filter(among, pl.col("Id").is_in(latest["Id"].implode()))
-        if fields is not None:
-            found = found.select("Id", *fields, *_OWN)
-        found = found.join(latest.lazy(), on=["Id", "_synced_at"], how="semi", maintain_order="left")
-        # somebody else may have written two versions of one instant
-        return found.collect(engine="streaming").unique("Id", keep="last", maintain_order=True)
+        return newest_of(self.versions(), ids, fields)
 
     def _admitted(self, rows: pl.DataFrame | Pages) -> Iterator[pl.DataFrame]:
         """Rows as they may be stored: what was erased stays erased."""
@@ -346,32 +322,7 @@ class ObjectLog:
     def _filled(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Stored records with the values of fields that differ from theirs."""
         stored = self.newest_of(rows["Id"])
-        return _differing(rows.join(stored, on="Id", how="semi", maintain_order="left"), stored)
-
-    def _changed(
-        self, batches: Iterable[pl.DataFrame], deletions: pl.DataFrame | None
-    ) -> Iterator[pl.DataFrame]:
-        """Versions to append: rows that differ from the newest stored ones, then new tombstones."""
-        gone = pl.DataFrame(schema=_DELETION) if deletions is None or not self.exists else deletions
-        gone = gone.group_by("Id", maintain_order=True).agg(pl.col("deleted_at").max())
-        for batch in batches:
-            rows = _marked(batch)
-            if not self.exists:
-                yield rows
-                continue
-            stored = self.newest_of(rows["Id"])
-            changed = _differing(rows, stored)
-            here = gone.join(rows, on="Id", how="semi")
-            if not here.is_empty():
-                gone = gone.join(here, on="Id", how="anti")
-                unchanged = stored.drop("_synced_at").join(changed, on="Id", how="anti")
-                tombstones = _tombstones(pl.concat([unchanged, changed], how="diagonal"), here)
-                changed = pl.concat(
-                    [changed.join(tombstones, on="Id", how="anti"), tombstones], how="diagonal"
-                )
-            yield changed
-        for part in gone.iter_slices(_DELETIONS_AT_ONCE):
-            yield _tombstones(self.newest_of(part["Id"]).drop("_synced_at"), part)
+        return differing(rows.join(stored, on="Id", how="semi", maintain_order="left"), stored)
 
     def _advances(self, name: str, instant: datetime) -> bool:
         """Refuse a watermark that does not advance: delta-rs accepts an equal or a lower one."""
@@ -508,7 +459,7 @@ class ObjectLog:
         seen = set(told.select("Id").filter(is_unseen).collect()["Id"])
         if deletions is not None:
             gone = deletions.filter(is_unseen)
-            seen.update(_tombstones(self.newest_of(gone["Id"]), gone)["Id"])
+            seen.update(tombstones(self.newest_of(gone["Id"]), gone)["Id"])
         return tuple(each for each in unseen if each not in seen)
 
     def _compact(self) -> None:
@@ -533,40 +484,6 @@ def _batches(rows: pl.DataFrame | Pages) -> Iterable[pl.DataFrame]:
 def _delta_schema(columns: Mapping[str, pl.DataType]) -> Schema:
     names = {kind: name for name, kind in _TYPES.items()}
     return Schema([Field(name, PrimitiveType(names[kind])) for name, kind in columns.items()])
-
-
-def _differing(rows: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
-    """Rows that differ from the stored version of their record, with the columns that only that one has."""
-    places = stored.select("Id", pl.row_index("place"))
-    place = rows.select("Id").join(places, on="Id", how="left", maintain_order="left")["place"]
-    # column by column, so that no third copy of the rows is made
-    is_same = place.is_not_null()
-    for name in rows.columns:
-        was = (
-            stored[name].gather(place) if name in stored.columns else pl.repeat(None, rows.height, eager=True)
-        )
-        is_same &= rows[name].eq_missing(was)
-    place = place.filter(~is_same)
-    kept = [name for name in stored.columns if name not in rows.columns and name != "_synced_at"]
-    return rows.filter(~is_same).with_columns(stored[name].gather(place) for name in kept)
-
-
-def _marked(rows: pl.DataFrame) -> pl.DataFrame:
-    gone = pl.col("IsDeleted").fill_null(False) if "IsDeleted" in rows.columns else pl.lit(False)
-    return rows.with_columns(gone.alias("_deleted"))
-
-
-def _tombstones(state: pl.DataFrame, deletions: pl.DataFrame) -> pl.DataFrame:
-    """The last live version of every record that is gone, marked deleted at the instant it went."""
-    latest = deletions.group_by("Id").agg(pl.col("deleted_at").max())
-    gone = state.filter(~pl.col("_deleted")).join(latest, on="Id", how="inner")
-    marks = [pl.lit(True).alias("_deleted")]
-    if "SystemModstamp" in state.columns:
-        gone = gone.filter(pl.col("deleted_at") > pl.col("SystemModstamp"))
-        marks.append(pl.col("deleted_at").alias("SystemModstamp"))
-    if "IsDeleted" in state.columns:
-        marks.append(pl.lit(True).alias("IsDeleted"))
-    return gone.with_columns(marks).drop("deleted_at")
 
 
 def _type_name(kind: object) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ import requests
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from attribution.errors import AttributionError, CrmError, TransientCrmError
+from attribution.mirror.durable import replace
 from attribution.sync.failures import Garbled, Kind, kind_of, read_json
 from attribution.sync.rows import told_types
 from attribution.sync.source import ObjectDescription
@@ -130,7 +130,7 @@ class Staging:
         """Remember that a job is about to be created."""
         self._folder.mkdir(parents=True, exist_ok=True)
         text = _Intent(at=at).model_dump_json()
-        self._replace(self._intent, lambda file: file.write_text(text, "utf-8"))
+        replace(self._intent, lambda file: file.write_text(text, "utf-8"))
 
     def clear(self) -> None:
         """Forget whatever was begun; what others keep in the folder stays."""
@@ -143,25 +143,17 @@ class Staging:
     def save(self, begun: _Begun) -> _Begun:
         """Remember how far a job has been read."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._replace(self._state, lambda file: file.write_text(begun.model_dump_json(), "utf-8"))
+        replace(self._state, lambda file: file.write_text(begun.model_dump_json(), "utf-8"))
         self._intent.unlink(missing_ok=True)
         return begun
 
     def add(self, begun: _Begun, page: bytes, rows: int, locator: str) -> _Begun:
         """Keep one more page; a process killed meanwhile asks for that page again."""
-        self._replace(self._folder / f"{begun.pages:06}.csv", lambda file: file.write_bytes(page))
+        replace(self._folder / f"{begun.pages:06}.csv", lambda file: file.write_bytes(page))
         read = begun.rows + rows
         return self.save(
             begun.model_copy(update={"pages": begun.pages + 1, "rows": read, "locator": locator})
         )
-
-    @staticmethod
-    def _replace(file: Path, write: Callable[[Path], object]) -> None:
-        temporary = file.with_suffix(".part")
-        write(temporary)
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        temporary.replace(file)
 
 
 def read_in_bulk(

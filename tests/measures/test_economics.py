@@ -314,3 +314,26 @@ def test_nothing_after_as_of_counts():
     late = {"partner": ["Northgate Systems"], "signed_at": [world.as_of.replace(year=2027)]}
     assert row(at.lifecycle(world.load(), partners=late), "activation")["n"] == 0
     assert instant(1) - instant(0) == DAY
+
+
+def test_the_page_has_all_partners_first_and_a_line_for_the_first_of_them():
+    deals = path(
+        *(f"created@9 p{at:02d}:referral@8 won@{20 + at} 10.00 USD account=a{at}" for at in range(15)),
+        "created@9 p14:referral@8 won@30 10.00 USD account=z",
+        as_of=900,
+    )
+    costs = {"partner": ["p03", None], "amount": ["7.00", "5.00"]}
+    found = at.lifecycle(deals, costs, margins=0.5)
+    first, second, *_ = str(found).split("\n\n")
+    assert "p03" not in first
+    assert first.splitlines()[0].startswith("lifecycle of partners")
+    lines = second.splitlines()
+    assert lines[0].split("  ")[0] == "partner"
+    # most customers first, then what they cost
+    assert [line.split()[0] for line in lines[2:5]] == ["p14", "p03", "p00"]
+    assert lines[3].split() == ["p03", "7.00", "-0.29*", "-0.29*", "1", "5.00*"]
+    assert lines[-1] == "… and 3 more partners; every figure is in the rows"
+    assert "rests on fewer than 10" in str(found)
+    assert "p11" in found.to_text(15)
+    assert "by partner" in found._repr_html_()
+    assert "by partner" not in at.lifecycle(path("won@9 10.00 USD"))._repr_html_()

@@ -141,3 +141,18 @@ def test_pictures_render(by):
     png = vl_convert.vegalite_to_png(picture.to_json())
     assert png.startswith(b"\x89PNG")
     assert len(png) > 5_000
+
+
+def test_many_partners_have_a_line_each():
+    effect = at.partner_effect(simulate(900, seed=5).load(), by="partner", strata=STRATA)
+    assert len(effect.rows) == 48
+    lines = str(effect).splitlines()
+    names = [row["partner"] for row in effect.rows if row["rung"] == "time_varying"]
+    shown = lines[3:7]
+    assert sorted(line.split("  ")[0] for line in shown) == sorted(names)
+    assert all(
+        line.endswith(("no difference shown", "too few wins to say", "do not agree")) for line in shown
+    )
+    assert len(effect.to_text(1).splitlines()) == len(lines) - 2
+    assert "… and 3 more" in effect.to_text(1)
+    assert "what may be said" in effect._repr_html_()

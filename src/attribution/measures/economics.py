@@ -172,12 +172,8 @@ def lifecycle(
         *partner_money.satisfaction(scene, satisfaction),
     ]
     for row in rows:
-        if (
-            row["value"] is not None
-            and row["n"] < _FEWEST
-            and row["unit"] != "deals"
-            and row["metric"] != "cost"
-        ):
+        is_known = any(row[name] is not None for name in ("value", "low"))
+        if is_known and row["n"] < _FEWEST and row["unit"] != "deals" and row["metric"] != "cost":
             row["note"] = f"insufficient; {row['note']}"
     head = heading(deals, "all", measure="lifecycle") | {
         "target": target,

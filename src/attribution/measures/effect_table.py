@@ -8,7 +8,7 @@ from math import log
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from attribution.measures.results import Row, Table
+from attribution.measures.results import Row, Table, told_apart
 
 if TYPE_CHECKING:
     import altair
@@ -43,6 +43,16 @@ _AGREED = "The rungs agree"
 _CHANCE = 0.05
 """Share of those who change nothing that lie apart from no difference by chance."""
 _NAMED = 5
+_LINES = 40
+"""Partners or programs that a page shows."""
+_SUMMARY = (
+    ("naive: win rate", "naive", "win_rate_difference", "value"),
+    ("naive: days", "naive", "days_to_close_difference", "value"),
+    ("won, after the touch", "time_varying", "win_hazard_ratio", "value"),
+    ("from", "time_varying", "win_hazard_ratio", "low"),
+    ("to", "time_varying", "win_hazard_ratio", "high"),
+)
+"""What a line of many says: title, rung, measure, and which of its figures."""
 _WIDTH = 110
 
 
@@ -72,7 +82,33 @@ class PartnerEffect(Table):
         as_of = self.head["as_of"].isoformat().replace("+00:00", "Z")
         return f"effect of {who}{under}{each}: all deals as of {as_of}, within strata of {strata}"
 
+    def to_text(self, rows: int | None = None) -> str:
+        """The page for people: every rung; by partner or program, a line for each, up to ``rows`` (40)."""
+        return Table.to_text(self, _LINES if rows is None and self.by else rows)
+
+    def _is_number(self, name: str) -> bool:
+        return name in ("deals with", *(title for title, *_ in _SUMMARY)) or Table._is_number(self, name)
+
+    def _summary(self) -> tuple[list[str], list[list[str]]]:
+        """A line per partner or program, most deals first: naive figures, an honest one, a verdict."""
+        (by,) = self.by
+        of_each: dict[str, list[Row]] = {}
+        for row in self.rows:
+            of_each.setdefault(row[f"{by}_id"], []).append(row)
+        lines = []
+        names = told_apart([(rows[0][by], rows[0][f"{by}_id"]) for rows in of_each.values()])
+        for name, rows in zip(names, of_each.values(), strict=True):
+            found = {(row["rung"], row["measure"]): row for row in rows}
+            main = found["time_varying", "win_hazard_ratio"]
+            cells = [figure(measure, found[rung, measure][which]) for _, rung, measure, which in _SUMMARY]
+            lines.append((main["n_with"], [name, f"{main['n_with']:,}", *cells, verdict(rows)]))
+        lines.sort(key=lambda line: (-line[0], line[1][0]))
+        shown = [by, "deals with", *(title for title, *_ in _SUMMARY), "what may be said"]
+        return shown, [cells for _, cells in lines]
+
     def _text(self) -> tuple[list[str], list[list[str]]]:
+        if self.by:
+            return self._summary()
         shown = [*self.by, "rung", "measure", "n_with", "n_without", "value", "low", "high"]
         return shown, [
             [
@@ -162,6 +198,19 @@ def conclusion(rows: Sequence[Row]) -> str:
         f"A partner's touch is associated with deals won {pace}. {agreement}."
         f" Do not call it the partner's doing. {unseen}"
     )
+
+
+def verdict(rows: Sequence[Row]) -> str:
+    """What may be said of one partner among many, in a few words."""
+    said = conclusion(rows)
+    if said.startswith("Too few"):
+        return "too few wins to say"
+    if said.startswith("No difference"):
+        return "no difference shown"
+    if said.startswith(_AGREED):
+        return "the rungs agree"
+    doubt = "the rungs do not agree" if "The rungs do not agree" in said else "stages would tell more"
+    return f"associated with; {doubt}"
 
 
 def conclusion_of_many(rows: Sequence[Row], by: str) -> str:

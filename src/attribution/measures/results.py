@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +30,7 @@ __all__ = [
     "pandas_itself",
     "plain",
     "spelled",
+    "told_apart",
 ]
 
 Row = dict[str, Any]
@@ -165,25 +167,23 @@ class Table:
         """Aligned text for people: a title, the first ``rows`` rows (default: all), and the totals."""
         shown, body = self._text()
         body, hidden = body[:rows], len(body[rows:]) if rows is not None else 0
-        labels = self.labels
-        numeric = [
-            name not in labels and (name.endswith("amount") or name in (*NUMBERS, *COUNTS, *FRACTIONS))
-            for name in shown
-        ]
-        widths = [max(map(len, column)) for column in zip(shown, *body, strict=True)]
-        lines = [self._title()]
-        for row in (shown, *body):
-            cells = zip(row, widths, numeric, strict=True)
-            lines.append(
-                "  ".join(text.rjust(width) if right else text.ljust(width) for text, width, right in cells)
-            )
-        lines.insert(2, "  ".join("-" * width for width in widths))
+        lines = [self._title(), *aligned(shown, body, [self._is_number(name) for name in shown])]
         if hidden:
             lines.append(f"… and {hidden:,} more")
+        lines += ["", *self._noted()]
+        return "\n".join(line.rstrip() for line in lines)
+
+    def _noted(self) -> list[str]:
+        """The notes as lines."""
         notes = self._notes()
         wide = max(len(label) for label, _ in notes)
-        lines += ["", *(f"{label.ljust(wide)}  {value}" for label, value in notes)]
-        return "\n".join(line.rstrip() for line in lines)
+        return [f"{label.ljust(wide)}  {value}" for label, value in notes]
+
+    def _is_number(self, name: str) -> bool:
+        """Whether a column of the text is aligned as numbers are."""
+        if name in self.labels:
+            return False
+        return name.endswith("amount") or name in (*NUMBERS, *COUNTS, *FRACTIONS)
 
     def __str__(self) -> str:
         return self.to_text()
@@ -191,14 +191,8 @@ class Table:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        shown, body = self._text()
-        head = "".join(f"<th>{escape(name)}</th>" for name in shown)
-        rows = ("".join(f"<td>{escape(text)}</td>" for text in row) for row in body)
         notes = "".join(f"<dt>{escape(label)}</dt><dd>{escape(value)}</dd>" for label, value in self._notes())
-        return (
-            f"<table><caption>{escape(self._title())}</caption><thead><tr>{head}</tr></thead>"
-            f"<tbody>{''.join(f'<tr>{row}</tr>' for row in rows)}</tbody></table><dl>{notes}</dl>"
-        )
+        return f"{html_table(self._title(), *self._text())}<dl>{notes}</dl>"
 
     def _title(self) -> str:
         name = self.head["measure"] + (f" ({self.head['model']})" if "model" in self.head else "")
@@ -290,6 +284,39 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     return value
+
+
+def aligned(shown: Sequence[str], body: Sequence[Sequence[str]], numeric: Sequence[bool]) -> list[str]:
+    """Lines of a table for people: the names of its columns, a rule, and its rows."""
+    widths = [max(map(len, column)) for column in zip(shown, *body, strict=True)]
+    lines = []
+    for row in (shown, *body):
+        cells = zip(row, widths, numeric, strict=True)
+        lines.append(
+            "  ".join(text.rjust(width) if right else text.ljust(width) for text, width, right in cells)
+        )
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return lines
+
+
+def html_table(title: str, shown: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A table for notebooks."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in shown)
+    rows = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in row)}</tr>" for row in body)
+    caption = f"<caption>{escape(title)}</caption>"
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def told_apart(parties: Sequence[tuple[str, str | None]]) -> list[str]:
+    """What to call each of these, by name and id: the id only where a name stands for more than one.
+
+    Examples
+    --------
+    >>> told_apart([("Ann", "1"), ("Bob", "2"), ("Ann", "3")])
+    ['Ann (1)', 'Bob', 'Ann (3)']
+    """
+    counts = Counter(name for name, _ in parties)
+    return [f"{name} ({id_})" if counts[name] > 1 else name for name, id_ in parties]
 
 
 def documented(row: Row, currency: str) -> Row:

@@ -19,20 +19,7 @@ from attribution.cli.options import (
     read_mapping,
     read_policy,
 )
-from attribution.cli.reports import (
-    AsOf,
-    Closed,
-    Format,
-    FormatOf,
-    KnownAt,
-    Of,
-    Out,
-    Partners,
-    Programs,
-    columns,
-    read_deals,
-    write,
-)
+from attribution.cli.reports import Report, columns, report
 from attribution.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,27 +28,12 @@ if TYPE_CHECKING:
 __all__ = ["audit", "settings", "what_if"]
 
 
-def audit(
-    closed: Closed = None,
-    of: Of = "won",
-    as_of: AsOf = None,
-    known_at: KnownAt = None,
-    partner: Partners = None,
-    program: Programs = None,
-    store: StorePath = None,
-    mapping: MappingFile = None,
-    policy: PolicyFile = None,
-    format: FormatOf = Format.table,
-    as_json: AsJson = False,
-    out: Out = None,
-    debug: Debug = False,
-) -> None:
+@report(without=("by",))
+def audit(asked: Report) -> None:
     """Evidence that is late, arranged, contradictory or lost, and the money that hangs on it."""
     from attribution.measures import auditing
 
-    deals = read_deals(store, mapping, policy, as_of, known_at)
-    deals = deals.where(closed=closed, partner=partner, program=program)
-    write(auditing.audit(deals, of=of), Format.json if as_json else format, out)
+    asked.write(auditing.audit(asked.deals, of=asked.of))
 
 
 def settings(
@@ -87,7 +59,9 @@ def settings(
         sys.stdout.write(f"{how.to_toml()}\n{rules.to_toml()}")
 
 
+@report(without=("partner", "program"))
 def what_if(
+    asked: Report,
     vary: Annotated[
         list[str] | None,
         typer.Option(help="SETTING=VALUE,VALUE: other values of a setting; repeatable.", show_default=False),
@@ -99,17 +73,6 @@ def what_if(
     by: Annotated[
         str | None, typer.Option(help="The range per partner, program, ... instead.", show_default=False)
     ] = None,
-    closed: Closed = None,
-    of: Of = "won",
-    as_of: AsOf = None,
-    known_at: KnownAt = None,
-    store: StorePath = None,
-    mapping: MappingFile = None,
-    policy: PolicyFile = None,
-    format: FormatOf = Format.table,
-    as_json: AsJson = False,
-    out: Out = None,
-    debug: Debug = False,
 ) -> None:
     """How far the headline numbers depend on the rules, and which rule moves them."""
     from attribution.measures import sensitivity
@@ -124,10 +87,10 @@ def what_if(
         name, given = _variation(text)
         values.setdefault(name, []).extend(given)
     others = {str(path): Policy.from_toml(path) for path in alternative or ()}
-    deals = read_deals(store, mapping, policy, as_of, known_at).where(closed=closed)
+    deals = asked.deals
     policies: dict[str, Policy] = {**deals.policy.varied(**values), **others}
-    found = sensitivity.what_if(deals, policies, of=of)
-    write(found if by is None else found.per(*columns(by)), Format.json if as_json else format, out)
+    found = sensitivity.what_if(deals, policies, of=asked.of)
+    asked.write(found if by is None else found.per(*columns(by)))
 
 
 def _variation(text: str) -> tuple[str, list[Any]]:

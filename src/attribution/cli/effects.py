@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attribution.cli.options import AsJson, Debug, MappingFile, PolicyFile, StorePath
-from attribution.cli.reports import (
-    AsOf,
-    Closed,
-    Format,
-    FormatOf,
-    KnownAt,
-    Out,
-    Partners,
-    Programs,
-    columns,
-    read_deals,
-    write,
-)
+from attribution.cli import pictures
+from attribution.cli.reports import Report, columns, report
 from attribution.errors import UsageError
 
 if TYPE_CHECKING:
     import polars
 
-    from attribution.measures.effect_table import PartnerEffect
-
 __all__ = ["effect", "lifecycle"]
 
-_PICTURES = (".html", ".json", ".pdf", ".png", ".svg")
 
-Plot = Annotated[
-    Path | None,
-    typer.Option(help=f"Also draw it, as {', '.join(_PICTURES)}.", show_default=False),
-]
-
-
+@report(without=("closed", "of"))
 def effect(
-    partner: Partners = None,
-    program: Programs = None,
+    asked: Report,
     by: Annotated[
         str | None, typer.Option(help="partner or program: once for each of them.", show_default=False)
     ] = None,
@@ -49,37 +28,29 @@ def effect(
     ] = "deal_type",
     horizon_days: Annotated[int, typer.Option(help="How long wins are counted of the rungs of shares.")] = 90,
     seed: Annotated[int, typer.Option(help="Of the touches that the placebo deals at random.")] = 0,
-    as_of: AsOf = None,
-    known_at: KnownAt = None,
-    store: StorePath = None,
-    mapping: MappingFile = None,
-    policy: PolicyFile = None,
-    format: FormatOf = Format.table,
-    as_json: AsJson = False,
-    out: Out = None,
-    plot: Plot = None,
-    debug: Debug = False,
+    plot: pictures.Plot = None,
 ) -> None:
     """Whether deals do better with partners: the usual figure, and honest ones beside it."""
     from attribution.measures.effects import partner_effect
 
-    if plot is not None and plot.suffix not in _PICTURES:
-        raise UsageError(f"{plot} is no picture", hint=f"end its name in {', '.join(_PICTURES)}")
+    pictures.check(plot)
     found = partner_effect(
-        read_deals(store, mapping, policy, as_of, known_at),
-        partner=partner,
-        program=program,
+        asked.all_deals,
+        partner=asked.partner,
+        program=asked.program,
         by=by,
         strata=columns(strata),
         horizon_days=horizon_days,
         seed=seed,
     )
     if plot is not None:
-        _draw(found, plot)
-    write(found, Format.json if as_json else format, out)
+        pictures.draw(found.plot(), plot)
+    asked.write(found)
 
 
+@report(without=("by", "partner", "of"))
 def lifecycle(
+    asked: Report,
     partners: Annotated[
         Path | None,
         typer.Option(help="CSV file: partner, identified_at, signed_at, ended_at.", show_default=False),
@@ -103,23 +74,12 @@ def lifecycle(
     activation_days: Annotated[int, typer.Option(help="Within which it is to take part in a deal.")] = 90,
     idle_days: Annotated[int, typer.Option(help="Days without a touchpoint after which it is gone.")] = 180,
     discount: Annotated[float, typer.Option(help="Of the value of customers, per year.")] = 0.1,
-    closed: Closed = None,
-    program: Programs = None,
-    as_of: AsOf = None,
-    known_at: KnownAt = None,
-    store: StorePath = None,
-    mapping: MappingFile = None,
-    policy: PolicyFile = None,
-    format: FormatOf = Format.table,
-    as_json: AsJson = False,
-    out: Out = None,
-    debug: Debug = False,
 ) -> None:
     """What becomes of partners, what they cost, and what they bring."""
     from attribution.measures import economics
 
     found = economics.lifecycle(
-        read_deals(store, mapping, policy, as_of, known_at).where(closed=closed, program=program),
+        asked.deals,
         _csv(costs),
         partners=_csv(partners),
         margins=_share_or_csv(margins),
@@ -131,7 +91,7 @@ def lifecycle(
         idle_days=idle_days,
         discount=discount,
     )
-    write(found, Format.json if as_json else format, out)
+    asked.write(found)
 
 
 def _share_or_csv(text: str | None) -> float | polars.DataFrame | None:
@@ -155,11 +115,3 @@ def _csv(path: Path | None) -> polars.DataFrame | None:
         raise UsageError(f"cannot read {path}: {error.strerror}", hint="check the path") from None
     except polars.exceptions.PolarsError as error:
         raise UsageError(f"{path} is no CSV file: {str(error).splitlines()[0]}", hint="check it") from None
-
-
-def _draw(found: PartnerEffect, path: Path) -> None:
-    picture: Any = found.plot()
-    try:
-        picture.save(str(path), **({"scale_factor": 2} if path.suffix == ".png" else {}))
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}", hint="check the path") from None

@@ -95,6 +95,20 @@ WeightBy = Annotated[
     str | None,
     typer.Option(help="weighted: the names are of a kind, role or program [kind].", show_default=False),
 ]
+MODEL_OPTIONS: dict[str, Any] = {
+    "first": First,
+    "last": Last,
+    "half_life": HalfLife,
+    "linear_by": LinearBy,
+    "order": Order,
+    "level": Level,
+    "game": Game,
+    "samples": Samples,
+    "seed": Seed,
+    "weight": Weights,
+    "weight_by": WeightBy,
+}
+"""Parameters of models, by the name under which :func:`read_model` takes them."""
 _HOURS = {"h": 1, "d": 24, "w": 168}
 
 

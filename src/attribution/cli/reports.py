@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from inspect import Parameter, Signature, signature
@@ -14,21 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from attribution.cli.models import (
+    MODEL_OPTIONS,
     Eligible,
-    First,
-    Game,
-    HalfLife,
     Intervals,
-    Last,
-    Level,
-    LinearBy,
     ModelName,
-    Order,
     Pool,
-    Samples,
-    Seed,
-    WeightBy,
-    Weights,
     read_intervals,
     read_model,
 )
@@ -121,40 +111,60 @@ class Report:
     debug: Debug = False
 
     @property
+    def all_deals(self) -> Deals:
+        """Every deal of the store, under the settings and cut-offs that were asked for."""
+        return read_deals(self.store, self.mapping, self.policy, self.as_of, self.known_at)
+
+    @property
     def deals(self) -> Deals:
         """The deals that are asked about."""
-        deals = read_deals(self.store, self.mapping, self.policy, self.as_of, self.known_at)
-        return deals.where(closed=self.closed, partner=self.partner, program=self.program)
+        return self.all_deals.where(closed=self.closed, partner=self.partner, program=self.program)
 
     def table(self, measure: Measure) -> Table:
         """The rows that are asked for."""
         return measure.by(*columns(self.by), partner=self.partner, program=self.program)
 
-    def write(self, table: Table) -> None:
+    def write(self, table: Table | Audit) -> None:
         """Write a table as asked."""
         write(table, Format.json if self.as_json else self.format, self.out)
 
 
-def report(*, by: str = "partner") -> Callable[[Callable[..., None]], Callable[..., None]]:
+def report(
+    *, by: str = "partner", without: Collection[str] = (), models: bool = False
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options of every report; it gets them as one ``Report``, its own ones beside.
 
-    ``by`` is what its rows are grouped by unless ``--by`` says otherwise.
+    Parameters
+    ----------
+    by
+        What its rows are grouped by unless ``--by`` says otherwise.
+    without
+        Options of a report that make no sense of it.
+    models
+        Whether it takes the options of models, too; it gets those as ``options``.
     """
-    shared = get_type_hints(Report, include_extras=True)
     defaults = {each.name: each.default for each in fields(Report)} | {"by": by}
+    hints_of = get_type_hints(Report, include_extras=True)
 
     def with_options(command: Callable[..., None]) -> Callable[..., None]:
-        own, hints = signature(command).parameters, get_type_hints(command, include_extras=True)
+        hints = get_type_hints(command, include_extras=True)
+        own = {name: each.default for name, each in list(signature(command).parameters.items())[1:]}
+        own.pop("options", None)
+        shared = [name for name in hints_of if name not in own and name not in without]
+        learned = MODEL_OPTIONS if models else {}
         options = [
             Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=hint)
             for name, default, hint in (
-                *((name, own[name].default, hints[name]) for name in list(own)[1:]),
-                *((name, defaults[name], shared[name]) for name in shared),
+                *((name, default, hints[name]) for name, default in own.items()),
+                *((name, None, hint) for name, hint in learned.items()),
+                *((name, defaults[name], hints_of[name]) for name in shared),
             )
         ]
 
         def run(**given: Any) -> None:
             asked = Report(**{name: given.pop(name) for name in shared})
+            if models:
+                given["options"] = {name: given.pop(name) for name in learned}
             command(asked, **given)
 
         run.__name__, run.__doc__ = command.__name__, command.__doc__
@@ -181,41 +191,18 @@ def influenced(asked: Report) -> None:
     asked.write(asked.table(claims.influenced(asked.deals, of=asked.of)))
 
 
-@report()
+@report(models=True)
 def credit(
     asked: Report,
+    options: dict[str, Any],
     model: ModelName = "linear",
     eligible: Eligible = "any",
     pool: Pool = "partners",
     intervals: Intervals = None,
-    first: First = None,
-    last: Last = None,
-    half_life: HalfLife = None,
-    linear_by: LinearBy = None,
-    order: Order = None,
-    level: Level = None,
-    game: Game = None,
-    samples: Samples = None,
-    seed: Seed = None,
-    weight: Weights = None,
-    weight_by: WeightBy = None,
 ) -> None:
     """Each deal's amount split over its touchpoints by a model: adds up, with the rest, to the cent."""
     from attribution.measures.credit import attribute
 
-    options = {
-        "first": first,
-        "last": last,
-        "half_life": half_life,
-        "linear_by": linear_by,
-        "order": order,
-        "level": level,
-        "game": game,
-        "samples": samples,
-        "seed": seed,
-        "weight": weight,
-        "weight_by": weight_by,
-    }
     drawn = read_intervals(intervals, options)
     chosen = read_model(model, options)
     measured = attribute(asked.deals, chosen, of=asked.of, eligible=eligible, pool=pool, intervals=drawn)

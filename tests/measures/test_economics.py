@@ -125,13 +125,27 @@ def test_times_by_hand():
     found = at.lifecycle(deals, partners=table, activation_days=90)
     # signed after 10, 20 and 60 days, one not yet: half of four after 20
     assert figures(found, "time_to_recruit")[:2] == (4, 20)
-    # ann acts after 90 days, bob before he was signed, cyd left after 30 without
-    assert row(found, "activation")["value"] == pytest.approx(1)
+    # ann acts after 90 days, bob before he was signed; cyd left after 30 without, and never will
+    assert row(found, "activation")["value"] == pytest.approx(2 / 3)
     assert row(at.lifecycle(deals, partners=table, activation_days=89), "activation")[
         "value"
     ] == pytest.approx(1 / 3)
     # gone: ann 180 days after day 120 (290 after signing), bob 180 after signing, cyd when it ended
     assert figures(found, "tenure")[:2] == (3, 180)
+
+
+def test_who_ended_without_revenue_never_earns():
+    deals = path("created@9 ann:referral@8 won@50 10.00 USD", "created@9 bob:referral@8 won@90", as_of=400)
+    table = {
+        "partner": ["ann", "bob", "cyd", "dan"],
+        "signed_at": [day(0)] * 4,
+        "ended_at": [None, day(80), day(10), day(20)],
+    }
+    found = at.lifecycle(deals, partners=table, horizon_days=365)
+    # bob's deal was won after he had ended; cyd and dan are two of four, and not two nobody knows of
+    assert row(found, "earning_by_horizon")["value"] == pytest.approx(1 / 2)
+    assert figures(found, "time_to_first_revenue")[:2] == (4, 90)
+    assert row(found, "time_to_first_revenue_restricted_mean")["value"] == (50 + 90 + 365 + 365) / 4
 
 
 def test_the_tenure_of_who_never_took_part_is_censored():

@@ -46,8 +46,9 @@ def lifecycle(
     none of them has one, what would rest on it is absent.
 
     Times are Kaplan-Meier curves over all partners, those to whom it has not happened yet being censored at
-    as_of: a mean over those to whom it has leaves out everybody who is slow. What is not supplied is absent
-    (None), and its note says what to supply. A figure of which n is below 10 is marked ``insufficient``.
+    as_of, and those who ended without it never having it: a mean over those to whom it has leaves out
+    everybody who is slow. What is not supplied is absent (None), and its note says what to supply. A figure
+    of which n is below 10 is marked ``insufficient``.
 
     ============================ ==========================================================================
     metric                       what it is

@@ -33,7 +33,8 @@ def times(scene: Scene, activation_days: int, idle_days: int) -> Iterator[Row]:
 
     curve = _curve(scene, roster.identified_at, roster.signed_at)
     yield _median(scene, "time_to_recruit", curve, "identified_at", "signed")
-    curve = _curve(scene, roster.signed_at, first_win, roster.ended_at)
+    # who ended without is not unseen from then on, but never will: it stays among those waiting, up to as_of
+    curve = _curve(scene, roster.signed_at, first_win)
     yield _median(scene, "time_to_first_revenue", curve, "signed_at", "won a deal that they sourced")
     note = f"each partner counts for at most {scene.horizon_days} days"
     if curve is None:
@@ -43,7 +44,7 @@ def times(scene: Scene, activation_days: int, idle_days: int) -> Iterator[Row]:
         metric = "time_to_first_revenue_restricted_mean"
         yield scene.row(metric, int(found.n[0]), figures_of(found, DAY), "days", note)
     yield _by(scene, "earning_by_horizon", curve, scene.horizon_days, "won a deal that they sourced")
-    curve = _curve(scene, roster.signed_at, _firsts(who, acted_at, n), roster.ended_at)
+    curve = _curve(scene, roster.signed_at, _firsts(who, acted_at, n))
     yield _by(scene, "activation", curve, activation_days, "took part in a deal")
     curve = _curve(scene, roster.signed_at, ended)
     yield _median(scene, "tenure", curve, "signed_at", f"ended, or stopped taking part for {idle_days} days,")
@@ -56,12 +57,12 @@ def _firsts(codes: Ints, instants: Ints, n: int) -> Ints:
     return found
 
 
-def _curve(scene: Scene, start: Ints, happened: Ints, left: Ints | None = None) -> Curve | None:
-    """Survival until it happens, of those whose start is known; censored when they left, and at as_of."""
+def _curve(scene: Scene, start: Ints, happened: Ints) -> Curve | None:
+    """Survival until it happens, of those whose start is known; censored at as_of."""
     known = start != OPEN
     if not known.any():
         return None
-    end = np.minimum(scene.as_of, OPEN if left is None else left[known])
+    end = scene.as_of
     # what came before the start is there from the start
     time = np.maximum(np.minimum(happened[known], end) - start[known], 0)
     return kaplan_meier(risk_table(time, np.where(happened[known] <= end, EVENT, CENSORED)))

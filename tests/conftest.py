@@ -26,5 +26,7 @@ def org(monkeypatch: pytest.MonkeyPatch) -> Iterator[Org]:
     with Org(now=NOON) as org:
         for name, value in org.environment.items():
             monkeypatch.setenv(name, value)
+        # whatever is tried again is tried at once
+        monkeypatch.setenv("ATTRIBUTION_RETRY_BASE_SECONDS", "0")
         yield org
     org.close()

@@ -157,6 +157,22 @@ def test_a_count_of_none_is_not_believed_where_nothing_names_changes(org: Org, t
     assert "edited" in store.rows("OpportunityStage")["MasterLabel"].to_list()
 
 
+def test_what_vanished_is_found_though_it_takes_too_long_to_count(org: Org, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.sync(connect(org), objects=["OpportunityStage"])
+    gone = org.rows("OpportunityStage")[0]["Id"]
+    with org.state.records.writing() as connection:
+        connection.execute("DELETE FROM OpportunityStage WHERE Id = ?", (gone,))
+    org.advance(timedelta(hours=1))
+    slow = "Your query request was running for too long."
+    # asked before: the organization, the window's count and, as there was nothing, its rows
+    org.faults.error("/queryAll$", 400, "QUERY_TIMEOUT", slow, skip=3)
+    store.sync(connect(org), objects=["OpportunityStage"])
+    assert org.faults.pending == 0
+    assert gone not in store.rows("OpportunityStage")["Id"].to_list()
+    assert store.rows("OpportunityStage").height == len(org.rows("OpportunityStage"))
+
+
 def test_no_rows_where_some_were_counted_are_asked_for_again(org: Org, tmp_path: Path) -> None:
     store = Store(tmp_path)
     org.faults.add("/queryAll$", skip=2, status=200, body=NONE)

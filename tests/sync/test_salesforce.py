@@ -340,6 +340,30 @@ def test_a_slow_query_is_read_in_halves(org: Org, tmp_path: Path) -> None:
         names(connect(org), tmp_path, Window(NOON, NOON + timedelta(seconds=9)))
 
 
+def test_too_many_ids_for_one_query_are_asked_for_in_halves(org: Org) -> None:
+    load(org, 5)
+    known = sorted(row["Id"] for row in org.rows("Account"))
+    slow = "Your query request was running for too long."
+    org.faults.error("/query$", 400, "QUERY_TIMEOUT", slow, times=2)
+    org.delete("Account", known[4])
+    assert connect(org).are_live("Account", known) == set(known[:4])
+    org.faults.error("/queryAll$", 400, "QUERY_TIMEOUT", slow, times=2)
+    pages = list(connect(org).read_ids("Account", ("Id", "Name"), known))
+    assert sorted(pl.concat(pages)["Id"]) == known
+    org.faults.error("/query$", 400, "QUERY_TIMEOUT", slow, times=None)
+    with pytest.raises(TransientCrmError, match="QUERY_TIMEOUT"):
+        connect(org).are_live("Account", known)
+
+
+def test_live_records_are_not_taken_from_half_an_answer(org: Org) -> None:
+    load(org, 2)
+    known = sorted(row["Id"] for row in org.rows("Account"))
+    for cut in ({"totalSize": 2, "done": True}, {"totalSize": 2, "done": False}):
+        org.faults.add("/query$", status=200, body={**cut, "records": [{"Id": known[0]}]})
+        assert connect(org).are_live("Account", known) == set(known)
+        assert org.faults.pending == 0
+
+
 def test_the_window_is_half_open(org: Org, tmp_path: Path) -> None:
     org.insert("Account", [{"Name": "early"}])
     org.advance(timedelta(hours=1))

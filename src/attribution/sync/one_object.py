@@ -387,11 +387,15 @@ class OneObject:
         held = pl.concat([stored, read]).unique()
         window = Window(None, until)
         if description.cursor is not None:
-            counted = self.source.count(
-                description.name, reading.where, window=window, cursor=description.cursor
-            )
-            if counted == held.len():
-                return None
+            try:
+                counted = self.source.count(
+                    description.name, reading.where, window=window, cursor=description.cursor
+                )
+                if counted == held.len():
+                    return None
+            except TransientCrmError as error:
+                if not self.source.is_too_slow(error):
+                    raise
             read = self._read(["Id"], window, to="ids").scan().collect()["Id"]
         gone = held.filter(~held.is_in(read.implode()))
         return pl.DataFrame({"Id": gone, "deleted_at": [until] * gone.len()}, schema=DELETION)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import polars as pl
 
@@ -15,6 +15,8 @@ from attribution.sync.watermark import Window, halved, literal
 from attribution.sync.wire import Wire
 
 __all__ = ["PAGE_ROWS", "Queries", "Read", "condition", "selected"]
+
+T = TypeVar("T")
 
 Read = Generator[pl.DataFrame, None, int]
 """Pages, every value as text; at last the number of different rows in them."""
@@ -58,28 +60,35 @@ class Queries:
         return self._wire.call("GET", f"{self._base}/queryAll", accept, params={"q": soql})
 
     def page(self, soql: str, operation: str = "queryAll") -> Page:
-        """The first page of a query, which for many is the only one."""
+        """The only page of a short query."""
 
         def accept(response: Any) -> Page:
-            return validated(Page, read_json(response))
+            page = validated(Page, read_json(response))
+            if not page.done or page.total != len(page.records):
+                raise Garbled(f"a page of {page.total} records holds {len(page.records)}")
+            return page
 
         return self._wire.call("GET", f"{self._base}/{operation}", accept, params={"q": soql})
 
     def live(self, object: str, ids: Sequence[str]) -> set[str]:
         """Those of the given records that exist and are not deleted."""
-        live: set[str] = set()
-        for listed in _listed(ids):
+
+        def ask(listed: str) -> Iterator[str]:
             page = self.page(f"SELECT Id FROM {object} WHERE {listed}", operation="query")
-            live.update(str(record["Id"]) for record in page.records)
-        return live
+            return (str(record["Id"]) for record in page.records)
+
+        return set(_by_ids(ids, ask))
 
     def of_ids(
         self, object: str, fields: Sequence[str], ids: Sequence[str], where: str | None = None
     ) -> Iterator[pl.DataFrame]:
         """Those of the given records that there are."""
-        for listed in _listed(ids):
+
+        def ask(listed: str) -> Iterator[pl.DataFrame]:
             met = listed if where is None else f"{listed} AND ({where})"
-            yield from self._of_keys(object, fields, None, None, met, lambda rows, total: None)
+            return self._of_keys(object, fields, None, None, met, lambda rows, total: None)
+
+        return _by_ids(ids, ask)
 
     def of_window(
         self,
@@ -179,10 +188,19 @@ class Queries:
         return self._wire.call("GET", path, accept, params=params)
 
 
-def _listed(ids: Sequence[str]) -> Iterator[str]:
+def _by_ids(ids: Sequence[str], ask: Callable[[str], Iterator[T]]) -> Iterator[T]:
+    """What is told of records by their ids; of fewer at once where that takes Salesforce too long."""
     for first in range(0, len(ids), _IDS_PER_QUERY):
-        listed = ", ".join(f"'{each}'" for each in ids[first : first + _IDS_PER_QUERY])
-        yield f"Id IN ({listed})"
+        some = ids[first : first + _IDS_PER_QUERY]
+        listed = ", ".join(f"'{each}'" for each in some)
+        try:
+            told = list(ask(f"Id IN ({listed})"))
+        except CrmError as error:
+            if kind_of(error) is not Kind.TIMEOUT or len(some) < 2:
+                raise
+            half = len(some) // 2
+            told = [each for part in (some[:half], some[half:]) for each in _by_ids(part, ask)]
+        yield from told
 
 
 def _as_text(records: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> pl.DataFrame:

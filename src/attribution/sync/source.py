@@ -11,7 +11,7 @@ from typing import Protocol, Self
 
 import polars as pl
 
-from attribution.errors import RefusedError, StoppedEarly
+from attribution.errors import CrmError, RefusedError, StoppedEarly
 from attribution.sync.budget import Budget
 from attribution.sync.schema import Schema
 from attribution.sync.watermark import Window
@@ -244,6 +244,10 @@ class Source(Protocol):
         cursor: str | None = None,
     ) -> int:
         """Number of records that ``read`` would deliver."""
+        ...
+
+    def is_too_slow(self, error: CrmError) -> bool:
+        """Whether the CRM gave a query up because it took too long."""
         ...
 
     def deletions(self, object: str, since: datetime, until: datetime) -> Deletions:

@@ -274,29 +274,27 @@ def _checked(model: AttributionModel, players: Deals) -> Scores:
 
 
 def _shares(scores: Scores, offsets: Ints) -> Scores:
-    """Scores divided by the sum of their deal; 0 where that is 0."""
-    shares = np.empty(len(scores))
+    """Scores divided by the sum of their deal, 0 where that is 0; they are overwritten by it."""
     # block by block, so that what is worked on stays in the processor's cache
     for first, last in money.blocks(offsets):
         begin, end = int(offsets[first]), int(offsets[last])
         if begin < end:
             counts = np.diff(offsets[first : last + 1])
-            shares[begin:end] = _shares_of_block(scores[begin:end], counts[counts > 0])
-    return shares
+            _divide(scores[begin:end], counts[counts > 0])
+    return scores
 
 
-def _shares_of_block(scores: Scores, counts: Ints) -> Scores:
+def _divide(scores: Scores, counts: Ints) -> None:
     starts = np.cumsum(counts) - counts
     with np.errstate(over="ignore"):
         sums = np.add.reduceat(scores, starts)
     if not (sums.min() > _SMALL and sums.max() < 1 / _SMALL):
         # by powers of two, which changes no share, so that sums neither overflow nor vanish
         _, exponent = np.frexp(np.maximum.reduceat(scores, starts))
-        scores = np.ldexp(scores, -np.repeat(exponent, counts))
+        np.ldexp(scores, -np.repeat(exponent, counts), out=scores)
         sums = np.add.reduceat(scores, starts)
         sums[sums == 0] = 1
-    shares: Scores = scores / np.repeat(sums, counts)
-    return shares
+    scores /= np.repeat(sums, counts)
 
 
 def _sum(shares: Scores) -> float:

@@ -158,8 +158,8 @@ class TimeDecay:
         # from the last touchpoint, so that scores of long paths do not vanish altogether
         last = touchpoints.occurred_at[touchpoints.offsets[1:][counts > 0] - 1]
         age = touchpoints.occurred_at - np.repeat(last, counts[counts > 0])
-        scores: Scores = np.exp2(age / (self.half_life / timedelta(microseconds=1)))
-        return scores
+        halvings: Scores = age / (self.half_life / timedelta(microseconds=1))
+        return np.exp2(halvings, out=halvings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import attribution as at
 from attribution.cli import main
 from attribution.errors import UsageError
 from attribution.sync.salesforce import Salesforce
+from attribution.sync.suggestion import suggest
 from attribution.testing import Org
 from tests.loopback import NOON
 
@@ -165,6 +166,16 @@ def test_the_command_counts_mapped_costs_and_a_file_on_top(
         assert main([*words, *more]) == 0
         printed = capsys.readouterr().out.splitlines()
         assert f"cost,(all),,{1 + len(more) // 2},{total}" in "\n".join(printed)
+
+
+def test_doctor_suggests_fund_claims_as_they_can_be_mapped(org: Org, tmp_path: Path) -> None:
+    (ann,) = org.insert("Account", [{"Name": "Ann"}])
+    claims(org, ann, {"Amount": Decimal(30)}, {"Amount": Decimal(4), "Status": "Draft"})
+    source = Salesforce(instance_url=org.url, access_token=org.token, retry_base_seconds=0)
+    suggested = suggest(source)
+    assert "2 records" in suggested
+    assert 'only = [{ field = "Status", op = "in", value = ["Approved", "Paid"] }]' in suggested
+    assert cost(synced(org, tmp_path, suggested).deals(), "Ann") == (1, 30.0)
 
 
 def test_without_costs_in_the_mapping_nothing_is_known_and_nothing_is_read(org: Org, tmp_path: Path) -> None:

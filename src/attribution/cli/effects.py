@@ -57,7 +57,10 @@ def lifecycle(
     ] = None,
     costs: Annotated[
         Path | None,
-        typer.Option(help="CSV file: partner (empty: of all), amount, incurred_at.", show_default=False),
+        typer.Option(
+            help="CSV file: partner (empty: of all), amount, incurred_at; on top of mapped costs.",
+            show_default=False,
+        ),
     ] = None,
     margins: Annotated[
         str | None,

@@ -45,6 +45,9 @@ _PROGRAM: Final = re.compile(r"\b(program\w*|scheme)\b")
 _NO_PARTNER: Final = frozenset({"AccountId", "PartnerAccountId", "ConvertedAccountId"})
 """Standard lookups to Account that are read anyway, or that name the customer."""
 
+_FUND_CLAIM: Final = "PartnerFundClaim"
+_SPENT: Final = re.compile(r"\b(approved|accepted|paid|settled|reimbursed)\b")
+
 _JOINED: Final = ("Opportunity", "Lead", "Account", "Contact")
 """What leads to a deal, then what leads to a partner; an object between the two is looked at."""
 
@@ -75,7 +78,7 @@ def suggest(source: Salesforce) -> str:
     """Write a ``[mapping]`` of whatever in the org seems to tell of partners, as TOML, with its row counts.
 
     Looks at lookups to Account on Opportunity, Lead and Campaign, at custom objects between an opportunity
-    or a lead and an account, at registrations, and at account overlaps. Reads no record.
+    or a lead and an account, at registrations, at account overlaps, and at fund claims. Reads no record.
 
     Raises
     ------
@@ -94,6 +97,8 @@ def suggest(source: Salesforce) -> str:
         block = _touches(source, objects[name], describe(name))
         if block is not None:
             blocks.append(block)
+    if _FUND_CLAIM in objects and objects[_FUND_CLAIM].is_queryable:
+        blocks += _fund_claims(source, describe(_FUND_CLAIM))
     lines = [
         "# What in this org seems to tell of partners. Delete what does not; check the guesses; put the rest",
         "# into attribution.toml in the folder of the store, and run `attribution sync`.",
@@ -192,6 +197,21 @@ def _touches(source: Salesforce, summary: ObjectSummary, description: ObjectDesc
     if not smells:
         remarks.append("nothing in its names tells of partners: remove the marks if they do")
     return _Block("touchpoints", values, (head, *remarks), rows, is_sure=smells)
+
+
+def _fund_claims(source: Salesforce, description: ObjectDescription) -> Iterator[_Block]:
+    """Salesforce's own object of what was paid to partners, as costs."""
+    fields = description.fields
+    if not {"ChannelPartnerId", "Amount"} <= set(fields):
+        return
+    values: dict[str, object] = {"object": _FUND_CLAIM, "partner": "ChannelPartnerId", "amount": "Amount"}
+    if "Status" in fields:
+        spent = [value for value in fields["Status"].values if _SPENT.search(_words(value))]
+        spent = [value for value in spent if not _UNDECIDED.search(_words(value))]
+        values["only"] = [{"field": "Status", "op": "in", "value": spent or ["Approved", "Paid"]}]
+    rows = _count(source, _FUND_CLAIM, None)
+    head = f"{_FUND_CLAIM}: {_number(rows)} records"
+    yield _Block("costs", values, (head, "what partners cost, for `attribution lifecycle`"), rows)
 
 
 # -- which field is what
@@ -332,6 +352,8 @@ def _count(source: Salesforce, object: str, field: FieldDescription | None) -> i
 
 def _toml(value: object) -> str:
     """A value as TOML spells it; JSON's strings and flags are TOML's."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{name} = {_toml(each)}" for name, each in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False)

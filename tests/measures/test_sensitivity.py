@@ -13,7 +13,7 @@ from attribution.columns import to_micros
 from attribution.derive import derive
 from attribution.measures.sensitivity import BASE, CLAIMED, HEADLINES, TOGETHER
 from attribution.testing.synthetic import generate
-from attribution.testing.truth import Rules, table, totals
+from attribution.testing.truth import Rules, Truth, table, totals
 from tests.notation import path
 from tests.records import MemoryRecords
 
@@ -61,6 +61,8 @@ def test_the_slow_truth_agrees_policy_by_policy():
     partners: dict[str, dict[str, list[str]]] = {name: {} for name in CLAIMED}
     for row, policy in zip(found.rows, [Policy(), *varied.values(), strict], strict=True):
         truth = org.truth(as_of=org.now, policy=Rules(**_days(policy)))
+        steps = _steps(truth)
+        assert {name: int(row[f"{name}_amount"].scaleb(2)) for name in steps} == steps
         for name in CLAIMED:
             assert str(row[f"{name}_amount"]) == totals(truth, name, of="all")["total"]
             for each in table(truth, name, ("partner",), of="all"):
@@ -71,6 +73,21 @@ def test_the_slow_truth_agrees_policy_by_policy():
             given += [Decimal(0)] * (len(given) < len(found.rows))
             assert (row[f"{name}_lowest_amount"], row[f"{name}_highest_amount"]) == (min(given), max(given))
     assert len({row["influenced_amount"] for row in found.rows}) >= 3  # else nothing was tried
+
+
+def _steps(truth: Truth) -> dict[str, int]:
+    """The waterfall of all deals, read off each of them, in minor units."""
+    steps = dict.fromkeys(("sourced", "influenced_step", "unqualified", "exposed", "direct"), 0)
+    for deal in truth.deals.values():
+        touched = {point.strength for point in deal.touchpoints if not point.own_account}
+        if deal.sourced_partner_id is not None:
+            step = "sourced"
+        elif any(state in ("approved", "auto_approved") for _, state, _ in deal.influenced):
+            step = "influenced_step"
+        else:
+            step = "unqualified" if "strong" in touched else "exposed" if touched else "direct"
+        steps[step] += deal.amount_minor or 0
+    return steps
 
 
 def _days(policy: Policy) -> dict[str, int]:

@@ -168,6 +168,22 @@ def test_what_voids_evidence_is_named():
     assert {clause.name: clause.value for clause in told.clauses}["direct_activity_days"] == 90
 
 
+@pytest.mark.parametrize(
+    ("text", "policy", "named", "rules"),
+    [
+        ("ann:referral@0", Policy(), "void_by", True),
+        ("ann:referral@0", Policy(void_by=()), "void_by", False),
+        ("ann:deal_registration@-99+approved", Policy(), "registration_term_days", True),
+        ("ann:deal_registration@-99+approved+expires=-50", Policy(), "registration_term_days", False),
+        ("ann:deal_registration@-9+approved", Policy(), "registration_term_days", True),
+        ("ann:deal_registration@-9+approved+expires=50", Policy(), "registration_term_days", False),
+    ],
+)
+def test_only_rules_that_had_a_say_are_listed(text, policy, named, rules):
+    told = explain(path(f"{text} won@90 1.00 USD", policy=policy), "D1", models=())
+    assert (named in {clause.name for clause in told.clauses}) == rules
+
+
 def test_the_verdict_says_how_the_deal_counts():
     def verdict(text: str, **more) -> tuple[str, ...]:
         return explain(path(text, **more), "D1", models=()).verdict

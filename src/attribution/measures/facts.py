@@ -103,13 +103,15 @@ class Facts:
         """When its record was approved."""
         return int(self.approvals_at[row - self.rows[0]])
 
-    def holds_until(self, row: int) -> int:
-        """The last instant at which a record holds: its expiry, else the end of its term."""
+    def expires_at(self, row: int) -> int:
+        """When a judged record ceases to hold by a date of its own; ``OPEN`` without one."""
         touchpoints = self.deals.snapshot.touchpoints
-        at = int(np.searchsorted(touchpoints.judged, row))
-        expires_at = int(touchpoints.expires_at[at])
-        if expires_at != OPEN:
-            return expires_at - 1
+        return int(touchpoints.expires_at[np.searchsorted(touchpoints.judged, row)])
+
+    def holds_until(self, row: int) -> int:
+        """The last instant at which a judged record holds: its expiry, else the end of its term."""
+        if self.expires_at(row) != OPEN:
+            return self.expires_at(row) - 1
         self.note("registration_term_days")
         return self.approved_at(row) + self.deals.policy.registration_term_days * DAY
 

@@ -92,7 +92,8 @@ def refusals(facts: Facts, row: int) -> Iterator[str]:
     if not touchpoints.flags[row] & Flag.STRENGTH:
         yield "exposure"
     if facts.expired[at]:
-        facts.note("registration_term_days")
+        if facts.expires_at(row) == OPEN:
+            facts.note("registration_term_days")
         yield "expired"
     if touchpoints.occurred_at[row] > facts.end:
         facts.note("influence_window_days")

@@ -34,7 +34,8 @@ def _won(facts: Facts, row: int) -> str:
     facts.note("claim_days")
     noun, happened = facts.noun(row), facts.occurred_at(row)
     if facts.deals.snapshot.touchpoints.kind[row] != KINDS.index("deal_registration"):
-        facts.note("void_by")
+        if facts.deals.policy.void_by:
+            facts.note("void_by")
         day, created = facts.day(happened), facts.day(facts.created_at)
         return f"Its {noun} of {day} came first. The deal was created on {created}."
     facts.note("registration_grace_days")
@@ -84,7 +85,6 @@ def _out(facts: Facts, row: int, verdict: str) -> str:
             days = days_text(policy.registration_grace_days)
             return f"{its} came more than {days} after the deal was created on {created}."
         case "expired":
-            facts.note("registration_term_days")
             until, created = facts.days(facts.holds_until(row), facts.created_at)
             return (
                 f"{_its(facts, row)} held until {until}. "

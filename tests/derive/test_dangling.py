@@ -8,6 +8,7 @@ from attribution import Deals, Mapping, Policy, audit
 from attribution.columns import to_micros
 from attribution.derive import derive
 from attribution.mapping import Approval, Touches
+from attribution.measures.auditing import Audit
 from tests.records import MemoryRecords
 from tests.small_org import ANN, AS_OF, BOB, CUSTOMER, DEAL, PARTNER_USER, REP, REP_2, Org, at, row
 
@@ -20,11 +21,15 @@ REGISTRATIONS = Touches(
 )
 
 
-def found(org: Org, kind: str, mapping: Mapping | None = None) -> list[tuple[object, ...]]:
-    """``deal, partner, evidence, other`` of the findings of a kind."""
+def audited(org: Org, mapping: Mapping | None = None) -> Audit:
     reads = MemoryRecords((at("08-31"), org.rows), (at("09-01"), org.later))
     snapshot = derive(reads, mapping or Mapping(), as_of=to_micros(AS_OF), watermark=to_micros(AS_OF))
-    findings = audit(Deals(snapshot, Policy()), of="all").findings.filter(kind=kind)
+    return audit(Deals(snapshot, Policy()), of="all")
+
+
+def found(org: Org, kind: str, mapping: Mapping | None = None) -> list[tuple[object, ...]]:
+    """``deal, partner, evidence, other`` of the findings of a kind."""
+    findings = audited(org, mapping).findings.filter(kind=kind)
     return list(findings.select("deal_id", "partner_id", "evidence", "other_id").iter_rows())
 
 
@@ -62,6 +67,8 @@ def test_a_deleted_opportunity_makes_its_evidence_an_orphan_that_says_why(org):
     gone(org, "Opportunity", DEAL)
     assert found(org, "deleted_record") == [(None, ANN, f"Event:00U1:{ANN}", DEAL)]
     assert found(org, "orphan") == [(None, ANN, f"Event:00U1:{ANN}", None)]
+    # where there is no deal, people are told the record
+    assert f"orphan: Event:00U1:{ANN}: Ann: meeting: no deal was in reach" in str(audited(org))
 
 
 def test_a_deleted_contact_of_a_partner_takes_the_meeting_along(org):

@@ -231,3 +231,16 @@ def test_it_is_written_in_every_form(tmp_path):
     assert "<table>" in found._repr_html_()
     nothing = audit(path())
     assert (len(nothing), nothing.to_dict()["findings"]) == (0, [])
+
+
+def test_people_are_shown_some_of_every_kind():
+    late = [f"id=D{n:02} ann:referral@0+recorded=20 won@30 1.00 USD" for n in range(60)]
+    found = audit(path(*late, "id=E1 bob:role@40 won@30 1.00 USD", "id=E2 cat:role@0+self won@30"))
+
+    def told(text: str) -> list[str]:
+        return [line.partition(":")[0] for line in text.splitlines() if line.partition(":")[0] in FINDINGS]
+
+    assert set(told(str(found))) == {"logged_late", "set_after_close", "unattributed", "self_deal"}
+    assert len(told(str(found))) == 50
+    assert f"… and {len(found) - 50} more" in str(found)
+    assert len(told(found.to_text(None))) == len(found)

@@ -94,20 +94,34 @@ class Audit:
         self.findings.write_parquet(path)
 
     def to_text(self, rows: int | None = _SHOWN) -> str:
-        """The summary, what was not examined, and the first findings (None: all) as text for people."""
+        """The summary, what was not examined, and so many findings (None: all) as text for people."""
         lines = [self.summary.to_text()]
         if self.not_examined:
             wide = max(map(len, self.not_examined))
             lines += ["", "not examined"]
             lines += [f"{kind.ljust(wide)}  {reason}" for kind, reason in self.not_examined.items()]
-        if len(self.findings):
+        shown = self._first(rows)
+        if len(shown):
             lines.append("")
-        shown = self.findings if rows is None else self.findings.head(rows)
-        for parts in shown.select("kind", "deal_id", "partner", "finding").iter_rows():
+        what = pl.coalesce("deal_id", "evidence")
+        for parts in shown.select("kind", what, "partner", "finding").iter_rows():
             lines.append(": ".join(part for part in parts if part))
-        if rows is not None and len(self.findings) > rows:
-            lines.append(f"… and {len(self.findings) - rows:,} more; files have all of them")
+        if len(shown) < len(self.findings):
+            lines.append(f"… and {len(self.findings) - len(shown):,} more; files have all of them")
         return "\n".join(lines)
+
+    def _first(self, rows: int | None) -> pl.DataFrame:
+        """So many findings (None: all), about as many of each kind, so that no kind hides another."""
+        if rows is None or len(self.findings) <= rows:
+            return self.findings
+        of_kind = pl.int_range(pl.len()).over("kind")
+        return (
+            self.findings.with_row_index("place")
+            .sort(of_kind, "place")
+            .head(rows)
+            .sort("place")
+            .drop("place")
+        )
 
     def __str__(self) -> str:
         return self.to_text()
@@ -115,7 +129,7 @@ class Audit:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        shown = self.findings.head(_SHOWN)
+        shown = self._first(_SHOWN)
         head = "".join(f"<th>{escape(name)}</th>" for name in shown.columns)
         body = "".join(
             f"<tr>{''.join(f'<td>{escape(_cell(value))}</td>' for value in row)}</tr>"

@@ -8,7 +8,7 @@ import pytest
 
 import attribution as at
 from attribution.measures.effect_table import MOVES, conclusion, conclusion_of_many
-from attribution.measures.rungs import COLUMNS
+from attribution.measures.rung_rows import COLUMNS
 from attribution.testing import simulate
 
 STRATA = ["segment", "size", "owner_id"]

@@ -19,7 +19,8 @@ from attribution.measures.effect_table import PartnerEffect, conclusion, conclus
 from attribution.measures.hazards import NEVER
 from attribution.measures.histories import OPEN_DEAL, exposures, happened, histories_of, touched
 from attribution.measures.results import Row, heading
-from attribution.measures.rungs import COLUMNS, rungs_of
+from attribution.measures.rung_rows import COLUMNS
+from attribution.measures.rungs import rungs_of
 
 __all__ = ["partner_effect"]
 

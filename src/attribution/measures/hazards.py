@@ -17,9 +17,12 @@ __all__ = [
     "NEVER",
     "Contrast",
     "HazardRatio",
+    "Race",
+    "compact",
     "hazard_ratio",
     "overlap_difference",
     "overlap_weights",
+    "race",
 ]
 
 NEVER = np.iinfo(np.int64).max
@@ -87,39 +90,74 @@ def hazard_ratio(
     entry
         At risk at all t later than this; default: 0. Whoever ends by then is left out.
     """
+    return race(end, event, stratum, entry).ratio(exposed_from)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Race:
+    """Who is at risk when, whoever is exposed: the part of a hazard ratio that many exposures share."""
+
+    seen: Bools
+    """Who takes part at all; the columns below are theirs."""
+    end: Ints
+    entry: Ints
+    event: Bools
+    stratum: Ints
+    times: Ints
+    """The distinct times of events."""
+    at: Ints
+    """Keys of the events, ordered: by stratum, then by time."""
+    d: Ints
+    """Events of each key."""
+    n: Ints
+    """At risk then."""
+
+    def ratio(self, exposed_from: Ints) -> HazardRatio:
+        """The hazard ratio of those exposed at all t later than this, as :func:`hazard_ratio` has it."""
+        exposed_from = np.maximum(exposed_from[self.seen], self.entry)
+        rows = np.flatnonzero(exposed_from < self.end)
+        time_with = int((self.end[rows] - exposed_from[rows]).sum())
+        total = int((self.end - self.entry).sum())
+        with_event = rows[self.event[rows]]
+        place = np.searchsorted(self.at, self._keys(with_event, self.end[with_event]) - 1)
+        d1 = np.bincount(place, minlength=len(self.at))
+        n1 = self._at_risk(rows, exposed_from[rows])
+        counts = (int(d1.sum()), int(self.d.sum() - d1.sum()), time_with, total - time_with)
+        tells = (n1 > 0) & (n1 < self.n)
+        return HazardRatio(*_partial_likelihood(self.d[tells], d1[tells], self.n[tells], n1[tells]), *counts)
+
+    def _keys(self, rows: Ints, time: Ints) -> Ints:
+        """Keys, sorted, of the first event later than these times of these rows."""
+        # of the times only their order among the events matters: a key sorts by stratum, then by that
+        return _keys(self.stratum[rows], self.times, time)
+
+    def _at_risk(self, rows: Ints, start: Ints) -> Ints:
+        """How many of these rows are in the stratum of each event, have started before it and not ended."""
+        return _at_risk(self.at, self._keys(rows, start), self._keys(rows, self.end[rows]))
+
+
+def race(end: Ints, event: Bools, stratum: Ints, entry: Ints | None = None) -> Race:
+    """What :func:`hazard_ratio` works out of everybody, to be asked for several exposures."""
     entry = np.zeros(len(end), dtype=np.int64) if entry is None else entry
     seen = end > entry
     end, event, stratum, entry = end[seen], event[seen], stratum[seen], entry[seen]
-    exposed_from = np.maximum(exposed_from[seen], entry)
-    exposed = exposed_from < end
-    time_with = int((end - exposed_from)[exposed].sum())
-    total = int((end - entry).sum())
-
-    # of the times only their order among the events matters: a key sorts by stratum, then by that
     times = np.unique(end[event])
-    width = len(times) + 1
+    at, d = np.unique(_keys(stratum[event], times, end[event]) - 1, return_counts=True)
+    n = _at_risk(at, _keys(stratum, times, entry), _keys(stratum, times, end))
+    return Race(seen, end, entry, event, stratum, times, at, d, n)
 
-    def keys(rows: Bools, time: Ints) -> Ints:
-        """Keys, sorted, of the first event later than these times."""
-        found: Ints = stratum[rows] * width + np.searchsorted(times, time[rows], side="right")
-        found.sort()
-        return found
 
-    at, d = np.unique(keys(event, end) - 1, return_counts=True)
-    d1 = np.unique(np.append(at, keys(event & exposed, end) - 1), return_counts=True)[1] - 1
+def _keys(stratum: Ints, times: Ints, time: Ints) -> Ints:
+    found: Ints = stratum * (len(times) + 1) + np.searchsorted(times, time, side="right")
+    found.sort()
+    return found
 
-    def at_risk(rows: Bools, start: Ints) -> Ints:
-        """How many of these rows are in the stratum of each event, have started before it and not ended."""
-        started, ended = (np.searchsorted(keys(rows, time), at, side="right") for time in (start, end))
-        # those of lower strata have all started and ended
-        present: Ints = started - ended
-        return present
 
-    everybody = np.ones(len(end), dtype=bool)
-    n, n1 = at_risk(everybody, entry), at_risk(exposed, exposed_from)
-    counts = (int(d1.sum()), int(d.sum() - d1.sum()), time_with, total - time_with)
-    tells = (n1 > 0) & (n1 < n)
-    return HazardRatio(*_partial_likelihood(d[tells], d1[tells], n[tells], n1[tells]), *counts)
+def _at_risk(at: Ints, starts: Ints, ends: Ints) -> Ints:
+    started, ended = (np.searchsorted(keys, at, side="right") for keys in (starts, ends))
+    # those of lower strata have all started and ended
+    present: Ints = started - ended
+    return present
 
 
 def _partial_likelihood(d: Ints, d1: Ints, n: Ints, n1: Ints) -> tuple[float, float]:
@@ -146,13 +184,27 @@ def _partial_likelihood(d: Ints, d1: Ints, n: Ints, n1: Ints) -> tuple[float, fl
     return log, float(1 / np.sqrt((p * (1 - p)).sum()))
 
 
+def compact(codes: Ints) -> Ints:
+    """The same codes without gaps: each becomes its rank among those that occur.
+
+    Examples
+    --------
+    >>> compact(np.array([7, 3, 7, 900]))
+    array([1, 0, 1, 2])
+    """
+    if not len(codes) or codes.min() < 0 or codes.max() > 4 * len(codes):
+        return np.unique(codes, return_inverse=True)[1]
+    rank: Ints = np.cumsum(np.bincount(codes) > 0) - 1
+    return rank[codes]
+
+
 def overlap_weights(exposed: Bools, cell: Ints) -> Floats:
     """Weight of each observation in a comparison within cells; 0 where its cell holds one kind only.
 
     In a cell of n1 exposed and n0 others, n in all, an exposed one weighs n0 / n and another n1 / n: 1 - e
     and e, with e = n1 / n the chance of being exposed there.
     """
-    _, cell = np.unique(cell, return_inverse=True)
+    cell = compact(cell)
     n = np.bincount(cell)
     share = np.bincount(cell, exposed) / n
     weights: Floats = np.where(exposed, 1 - share[cell], share[cell])
@@ -186,8 +238,7 @@ def overlap_difference(outcome: Floats, exposed: Bools, cell: Ints, unit: Ints) 
     outcome, exposed, weight = outcome[kept], exposed[kept], weight[kept]
     if not len(outcome):
         return Contrast(nan, nan, 0, 0, 0.0, 0.0, n_alone)
-    _, cell = np.unique(cell[kept], return_inverse=True)
-    _, unit = np.unique(unit[kept], return_inverse=True)
+    cell, unit = compact(cell[kept]), compact(unit[kept])
     whole = float(weight[exposed].sum())
     signed = np.where(exposed, weight, -weight)
     value = float(signed @ outcome) / whole

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from attribution.columns import DAY, NO_DAY, OUTCOMES, UNKNOWN_STAGE, Party
 from attribution.deals import Deals
 from attribution.errors import UsageError, known
-from attribution.measures.hazards import NEVER
+from attribution.measures.hazards import NEVER, Race
 from attribution.measures.intervals import Bools, Floats, Ints
 from attribution.measures.results import Row
 
@@ -44,6 +44,8 @@ class Histories:
     """Compare only deals that are in the same stage."""
     covariates: dict[str, Ints]
     """Codes of what was known of the deal at its creation and makes no stratum."""
+    races: dict[int, tuple[Race, Ints]] = field(default_factory=dict, repr=False)
+    """Who is at risk from an age on, and which deal each span is of; the same however deals are touched."""
 
     @property
     def won(self) -> Bools:

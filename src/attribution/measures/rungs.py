@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from math import exp, hypot, isfinite, nan, sqrt
+from math import exp, hypot, isfinite, sqrt
 from statistics import NormalDist
 
 import numpy as np
 
 from attribution.columns import DAY
-from attribution.measures.effect_table import FADES, MOVES, MOVING, figure
+from attribution.measures.effect_table import FADES, MOVES, MOVING
 from attribution.measures.estimators import CENSORED, EVENT, kaplan_meier, risk_table
 from attribution.measures.hazards import (
     NEVER,
     Contrast,
     HazardRatio,
-    hazard_ratio,
+    Race,
     overlap_difference,
     overlap_weights,
+    race,
 )
-from attribution.measures.histories import OPEN_DEAL, Histories
-from attribution.measures.intervals import Bools, Estimate, Floats, Ints, difference, mean, welch, wilson
+from attribution.measures.histories import Histories
+from attribution.measures.intervals import Bools, Floats, Ints
+from attribution.measures.naive import naive
 from attribution.measures.results import Row
+from attribution.measures.rung_rows import FEWEST_DECIDED, FEWEST_WON, rung_row
 
-__all__ = ["COLUMNS", "rungs_of"]
-
-COLUMNS = ("rung", "measure", "n_with", "n_without", "value", "low", "high", "note")
+__all__ = ["rungs_of"]
 
 _Z = NormalDist().inv_cdf(0.975)
 _LANDMARKS = (30, 60)
@@ -32,7 +33,6 @@ _STEP_DAYS, _STEPS = 30, 12
 """Ages at which the stratified rung compares: so many days apart, so many of them."""
 _DEALT = 5
 """Times that touches are dealt at random, to see what the usual figure makes of them."""
-_FEWEST_WON, _FEWEST_DECIDED = 10, 30
 _SOON_DAYS = 30
 _COMMON = 0.05
 """Labels of a covariate that are rarer are not looked at for balance."""
@@ -47,7 +47,7 @@ def rungs_of(histories: Histories, usual: Histories, horizon_days: int, seed: in
     usual_dealt = [usual.touched_at(_dealt(usual, random)) for _ in range(_DEALT)]
     dealt = histories.touched_at(_dealt(histories, np.random.default_rng(seed)))
     return [
-        *_naive(usual, usual_dealt),
+        *naive(usual, usual_dealt),
         *_stratified(histories, horizon_days * DAY),
         _time_varying(histories),
         *(row for days in _LANDMARKS for row in _landmark(histories, days, horizon_days * DAY)),
@@ -65,92 +65,6 @@ def _dealt(histories: Histories, random: np.random.Generator) -> Ints:
     touched_by = 1 - kaplan_meier(table).value
     row = np.searchsorted(touched_by, random.random(len(first)))
     return np.append(table.time.astype(np.int64), NEVER)[row]
-
-
-def _naive(histories: Histories, dealt: list[Histories]) -> list[Row]:
-    """Closed deals with a touch before their close, less those without: what dashboards show.
-
-    Win rate: won / (won + lost), with Newcombe's interval; days to close: mean of the won, by dates, with
-    Welch's. Misleads always: a deal that lives longer has more time to be touched (immortal time), and
-    sellers choose whom they call into what.
-    """
-    rate, days, n_rate, n_days, fewest = _usual(histories)
-    by_chance = [_usual_figures(each) for each in dealt]
-    rate_by_chance, days_by_chance = (_mean(list(each)) for each in zip(*by_chance, strict=True))
-    return [
-        _row(
-            "naive",
-            "win_rate_difference",
-            n_rate,
-            _ends(rate),
-            "won / (won + lost) with a touch before the close or without, as dashboards show: sellers choose"
-            " whom they call into what" + _by_chance(rate_by_chance, "win_rate_difference"),
-            fewest >= _FEWEST_WON and min(n_rate) >= _FEWEST_DECIDED,
-        ),
-        _row(
-            "naive",
-            "days_to_close_difference",
-            n_days,
-            _ends(days),
-            "close date less created date of won deals: a deal that lives longer has more time to be touched"
-            + _by_chance(days_by_chance, "days_to_close_difference"),
-            min(n_days) >= _FEWEST_WON,
-        ),
-    ]
-
-
-def _by_chance(value: float | None, measure: str) -> str:
-    return "" if value is None else f"; touches dealt at random would show {figure(measure, value)}"
-
-
-def _usual_figures(histories: Histories) -> tuple[float, float]:
-    """The differences of :func:`_usual` alone; NaN where one side is empty."""
-    touched, closed = histories.touched != NEVER, histories.outcome != OPEN_DEAL
-    dated = histories.won & np.isfinite(histories.usual_days)
-
-    def apart(values: Floats, side: Bools) -> float:
-        if not side.any() or side.all():
-            return nan
-        return float(values[side].mean() - values[~side].mean())
-
-    return (
-        apart(histories.won[closed].astype(np.float64), touched[closed]),
-        apart(histories.usual_days[dated], touched[dated]),
-    )
-
-
-def _usual(
-    histories: Histories,
-) -> tuple[Estimate, Estimate, tuple[int, int], tuple[int, int], int]:
-    """Differences of win rate and of days to close, with - without; sizes, and the fewest wins of a side."""
-    group = (histories.touched == NEVER).astype(np.int64)
-    n = np.bincount(group[histories.outcome != OPEN_DEAL], minlength=2)
-    won = np.bincount(group[histories.won], minlength=2)
-    rates = wilson(won, n)
-    dated = histories.won & np.isfinite(histories.usual_days)
-    days = mean(histories.usual_days[dated], group[dated], 2)
-    return (
-        difference(*_sides(rates)),
-        welch(*_sides(days)),
-        (int(n[0]), int(n[1])),
-        (int(won[0]), int(won[1])),
-        int(won.min()),
-    )
-
-
-def _sides(estimate: Estimate) -> tuple[Estimate, Estimate]:
-    """The estimates of two groups, apart."""
-    one, other = (
-        Estimate(
-            estimate.n[at],
-            estimate.value[at],
-            estimate.low[at],
-            estimate.high[at],
-            None if estimate.variance is None else estimate.variance[at],
-        )
-        for at in (slice(0, 1), slice(1, 2))
-    )
-    return one, other
 
 
 def _stratified(histories: Histories, horizon: int) -> list[Row]:
@@ -199,7 +113,7 @@ def _before_the_touch(histories: Histories) -> str:
     exposed = histories.touched[deal] <= age * step
     found = overlap_difference(moves[deal, age - 1].astype(np.float64), exposed, cell, deal)
     value, low, high = _around(found)
-    if not isfinite(value) or min(found.n_with, found.n_without) < _FEWEST_DECIDED:
+    if not isfinite(value) or min(found.n_with, found.n_without) < FEWEST_DECIDED:
         return ""
     said = f"{MOVES} {value:+.2f} moves between stages more than others of their age"
     return f"; {said} ({low:+.2f} to {high:+.2f}){': ' + MOVING if low > 0 else ''}"
@@ -217,9 +131,8 @@ def _landmark(histories: Histories, days: int, horizon: int) -> list[Row]:
     deal = np.flatnonzero((histories.end > age) & (histories.reach >= age + horizon))
     shares = _compared(rung, histories, deal, np.full(len(deal), age), horizon, what)
     fixed = np.where(histories.touched <= age, 0, NEVER)
-    entry = np.full(len(fixed), age)
-    found = _ratio(histories, histories.end, fixed, entry)
-    n = _n_at_risk(histories.end, fixed, entry)
+    found = _ratio(histories, fixed, age)
+    n = _n_at_risk(histories.end, fixed, np.full(len(fixed), age))
     return [*shares, _ratio_row(rung, found, n, "all that came after")]
 
 
@@ -243,21 +156,21 @@ def _compared(rung: str, histories: Histories, deal: Ints, age: Ints, horizon: i
     note = f"{what}; won within {horizon // DAY} days from there"
     details = f"; effective n {shares.effective_with:.0f} and {shares.effective_without:.0f}{balance}{alone}"
     return [
-        _row(
+        rung_row(
             rung,
             "win_rate_difference",
             (shares.n_with, shares.n_without),
             _around(shares),
             note + details,
-            min(n_won) >= _FEWEST_WON and min(shares.n_with, shares.n_without) >= _FEWEST_DECIDED,
+            min(n_won) >= FEWEST_WON and min(shares.n_with, shares.n_without) >= FEWEST_DECIDED,
         ),
-        _row(
+        rung_row(
             rung,
             "days_to_close_difference",
             (days.n_with, days.n_without),
             _around(days),
             "days that those wins took",
-            min(days.n_with, days.n_without) >= _FEWEST_WON,
+            min(days.n_with, days.n_without) >= FEWEST_WON,
         ),
     ]
 
@@ -293,7 +206,7 @@ def _time_varying(histories: Histories) -> Row:
     ratio. Sources: Cox (1972), VanderWeele & Ding (2017). Misleads when sellers call partners into hot
     deals.
     """
-    found = _ratio(histories, histories.end, histories.touched, np.zeros_like(histories.end))
+    found = _ratio(histories, histories.touched)
     what = "wins per day open, after the first touch and before it or without one, at equal age"
     n = _n_at_risk(histories.end, histories.touched, np.zeros_like(histories.end))
     more = "" if not isfinite(found.log) else f"; E-value {_e_value(exp(found.log)):.2f}"
@@ -306,13 +219,22 @@ def _time_varying(histories: Histories) -> Row:
     return _ratio_row("time_varying", found, n, what, more)
 
 
-def _ratio(histories: Histories, end: Ints, exposed_from: Ints, entry: Ints) -> HazardRatio:
-    """The hazard ratio of winning of these spans of the deals, all of them once or several times over.
+def _ratio(histories: Histories, exposed_from: Ints, age: int = 0) -> HazardRatio:
+    """The hazard ratio of winning from an age on, of deals exposed from these ages on."""
+    if age not in histories.races:
+        histories.races[age] = _race(histories, histories.end, np.full_like(histories.end, age))
+    race_of_all, deal = histories.races[age]
+    return race_of_all.ratio(exposed_from[deal])
+
+
+def _race(histories: Histories, end: Ints, entry: Ints) -> tuple[Race, Ints]:
+    """Who is at risk when of these spans of the deals, all of them once or several times over; and whose.
 
     By stage, a span is cut where its deal moves on, and compared with deals that are then in the same stage.
     """
     n = len(histories.end)
-    deal = np.arange(len(end)) % max(n, 1)
+    span = np.arange(len(end))
+    deal = span % max(n, 1)
     stratum = histories.stratum[deal]
     if histories.by_stage:
         n_stages = int(histories.moved_to.max(initial=-1)) + 2
@@ -324,14 +246,14 @@ def _ratio(histories: Histories, end: Ints, exposed_from: Ints, entry: Ints) -> 
         first = np.cumsum(sizes) - sizes
         stop = np.append(start[1:], [0])[: len(start)]
         stop[first + sizes - 1] = NEVER
-        span = np.repeat(np.arange(len(end)), sizes[deal])
+        span = np.repeat(span, sizes[deal])
         piece = np.arange(len(span)) - np.repeat(np.cumsum(sizes[deal]) - sizes[deal], sizes[deal])
         piece += first[deal[span]]
-        entry, exposed_from, deal = np.maximum(entry[span], start[piece]), exposed_from[span], deal[span]
+        entry, deal = np.maximum(entry[span], start[piece]), deal[span]
         end = np.minimum(end[span], stop[piece])
         stratum = stratum[span] * n_stages + stage[piece]
     won = histories.won[deal] & (end == histories.end[deal])
-    return hazard_ratio(end, won, exposed_from, stratum, entry)
+    return race(end, won, stratum, entry), span
 
 
 def _soon_and_later(histories: Histories) -> tuple[HazardRatio, HazardRatio]:
@@ -345,12 +267,9 @@ def _soon_and_later(histories: Histories) -> tuple[HazardRatio, HazardRatio]:
     turn = np.minimum(histories.end, since + _SOON_DAYS * DAY)
 
     def ratio(entry: Ints, end: Ints) -> HazardRatio:
-        return _ratio(
-            histories,
-            np.concatenate([before, end]),
-            np.concatenate([np.full(len(before), NEVER), entry]),
-            np.concatenate([np.zeros_like(entry), entry]),
-        )
+        ends, entries = np.concatenate([before, end]), np.concatenate([np.zeros_like(entry), entry])
+        race_of_all, span = _race(histories, ends, entries)
+        return race_of_all.ratio(np.concatenate([np.full(len(before), NEVER), entry])[span])
 
     return ratio(since, turn), ratio(turn, histories.end)
 
@@ -362,7 +281,7 @@ def _placebo(dealt: Histories, before: str) -> Row:
     The note also says what deals did before their touch. Misleads when taken as a test of confounding:
     it cannot see what draws partners in.
     """
-    found = _ratio(dealt, dealt.end, dealt.touched, np.zeros_like(dealt.end))
+    found = _ratio(dealt, dealt.touched)
     n = _n_at_risk(dealt.end, dealt.touched, np.zeros_like(dealt.end))
     what = "as time_varying, on touches dealt at random at the pace of the real ones; 1 but for chance"
     return _ratio_row("placebo", found, n, what, before)
@@ -387,8 +306,8 @@ def _ratio_row(rung: str, found: HazardRatio, n: tuple[int, int], what: str, mor
         f" {found.n_events_without:,} in {found.time_without / DAY:,.0f} without{more}"
     )
     ends = tuple(found.log + side * found.error for side in (0, -_Z, _Z))
-    enough = min(found.n_events_with, found.n_events_without) >= _FEWEST_WON
-    return _row(
+    enough = min(found.n_events_with, found.n_events_without) >= FEWEST_WON
+    return rung_row(
         rung,
         "win_hazard_ratio",
         n,
@@ -398,38 +317,9 @@ def _ratio_row(rung: str, found: HazardRatio, n: tuple[int, int], what: str, mor
     )
 
 
-def _row(
-    rung: str, measure: str, n: tuple[int, int], value: tuple[float, ...], note: str, enough: bool
-) -> Row:
-    if not all(map(isfinite, value)):
-        figures: list[float | None] = [None, None, None]
-    else:
-        figures = list(value)
-    return dict(
-        zip(
-            COLUMNS,
-            (rung, measure, *n, *figures, note if enough else f"insufficient; {note}"),
-            strict=True,
-        )
-    )
-
-
 def _around(contrast: Contrast) -> tuple[float, float, float]:
     return (
         contrast.value,
         contrast.value - _Z * contrast.error,
         contrast.value + _Z * contrast.error,
     )
-
-
-def _ends(estimate: Estimate) -> tuple[float, float, float]:
-    return _number(estimate.value), _number(estimate.low), _number(estimate.high)
-
-
-def _number(array: Floats) -> float:
-    return float(array[0])
-
-
-def _mean(values: list[float]) -> float | None:
-    finite = [value for value in values if isfinite(value)]
-    return sum(finite) / len(finite) if finite else None

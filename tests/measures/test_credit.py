@@ -241,29 +241,6 @@ def test_parts_and_unattributed_add_up_whatever_the_scores(drawn, numbers, eligi
     check_credit(attribute(deals_of(drawn, AS_OF), Given(tuple(numbers)), of="all", eligible=eligible))
 
 
-@settings(max_examples=40, deadline=None)
-@given(paths(), ANY_RULE, st.randoms())
-def test_the_order_of_input_rows_does_not_matter(drawn, model, random):
-    before = attribute(deals_of(drawn, AS_OF), model, of="all").by("partner", "program").to_dict()
-    for deal in drawn:
-        random.shuffle(deal.touches)
-    random.shuffle(drawn)
-    assert attribute(deals_of(drawn, AS_OF), model, of="all").by("partner", "program").to_dict() == before
-
-
-@settings(max_examples=40, deadline=None)
-@given(paths(), paths(max_deals=2), ANY_RULE)
-def test_adding_deals_changes_no_other_deals_credit(drawn, others, model):
-    alone = attribute(deals_of(drawn, AS_OF), model, of="all")
-    for at, deal in enumerate(others):
-        deal.id, deal.currency = f"E{at}", drawn[0].currency if drawn else deal.currency
-        for touch in deal.touches:
-            touch.record = f"E{touch.record}"
-    together = attribute(deals_of(drawn + others, AS_OF), model, of="all")
-    for deal in drawn:
-        assert alone.of(deal.id).to_dict()["rows"] == together.of(deal.id).to_dict()["rows"]
-
-
 def test_thirty_identical_instants_are_credited_in_path_order():
     text = " ".join(f"p{at:02}@1+record=r{at:02}" for at in range(30))
     credit = attribute(path(f"{text} won@30 1.00 USD"), Linear())

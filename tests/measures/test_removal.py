@@ -191,7 +191,13 @@ def test_all_ways_agree_where_partners_are_many_and_follow_one_another(order, st
             if random.random() < sticky:
                 steps[at] = steps[at - 2]
         walks.append(Walk(tuple(f"p{one}" for one in steps), bool(random.random() < 0.4), 100))
-    check_solvers(chains.fit(path(*(text(walk, 400) for walk in walks)), order, "partner"))
+    chain = chains.fit(path(*(text(walk, 400) for walk in walks)), order, "partner")
+    earned = check_solvers(chain)
+    if not sticky:
+        # of many visits to each state the blocks need nobody's help
+        found, missing = absence._Blocks.of(chain, earned).without(range(2, 7))
+        assert missing.max() <= 1e-12
+        assert found == pytest.approx(absence._by_inverse(chain, earned)[2:7], abs=1e-11)
 
 
 def check_solvers(chain):
@@ -201,6 +207,7 @@ def check_solvers(chain):
     one, *others = (solve(chain, earned) for solve in solvers)
     for other in others:
         assert one == pytest.approx(other, abs=1e-11)
+    return earned
 
 
 @settings(max_examples=40, deadline=None)

@@ -21,9 +21,8 @@ from attribution.mirror.folder import Folder
 from attribution.mirror.log import ObjectLog
 from attribution.readings import DECISIONS
 from attribution.store import Store
-from attribution.sync.salesforce import Salesforce
 from attribution.testing import Org
-from tests.loopback import NOON
+from tests.loopback import NOON, connect
 from tests.traces import traces
 
 MAPPED = """
@@ -47,9 +46,7 @@ READ = ("Contact", "Opportunity", "OpportunityHistory")
 
 
 def sync(org: Org, store: Store, objects: Sequence[str] | None = READ) -> None:
-    source = Salesforce(
-        instance_url=org.url, access_token=org.token, retry_base_seconds=0, bulk_poll_seconds=0
-    )
+    source = connect(org)
     report = store.sync(source, objects=objects)
     assert not report.failed, report
 
@@ -139,7 +136,7 @@ def test_an_erased_person_stays_erased_whatever_comes(org: Org, tmp_path: Path) 
     sync(org, store)
     assert traces(tmp_path, *ANN[:3], "third time") == []
     assert store.rows("Contact")["Email"].to_list() == [None, "bob@example.com"]
-    source = Salesforce(instance_url=org.url, access_token=org.token, retry_base_seconds=0)
+    source = connect(org)
     assert not store.verify(source, objects=READ).has_drift
     again = store.erase(ann)
     assert (again.removed, again.versions) == (False, 0)
@@ -215,7 +212,7 @@ def test_a_removed_record_is_never_read_again(org: Org, tmp_path: Path) -> None:
     assert versions(store, "OpportunityHistory").filter(OpportunityId=deal).is_empty()
     assert [each.name for each in store.deals()] == ["other"]
     assert store.erase(ann[:15], all=False).removed
-    source = Salesforce(instance_url=org.url, access_token=org.token, retry_base_seconds=0)
+    source = connect(org)
     assert not store.verify(source, objects=READ).has_drift
     report = store.sync(source, objects=["Contact"], reconcile=True)
     assert [(each.reconciled.ids, each.reconciled.fetched) for each in report.objects if each.reconciled] == [

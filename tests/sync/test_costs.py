@@ -13,10 +13,9 @@ import pytest
 import attribution as at
 from attribution.cli import main
 from attribution.errors import UsageError
-from attribution.sync.salesforce import Salesforce
 from attribution.sync.suggestion import suggest
 from attribution.testing import Org
-from tests.loopback import NOON
+from tests.loopback import NOON, connect
 
 MAPPED = """
 [[mapping.costs]]
@@ -60,9 +59,7 @@ def synced(org: Org, folder: Path, mapping: str = MAPPED) -> at.Store:
     folder.mkdir(exist_ok=True)
     (folder / "attribution.toml").write_text(mapping)
     store = at.Store(folder)
-    store.sync(
-        Salesforce(instance_url=org.url, access_token=org.token, retry_base_seconds=0, bulk_poll_seconds=0)
-    )
+    store.sync(connect(org))
     return store
 
 
@@ -171,7 +168,7 @@ def test_the_command_counts_mapped_costs_and_a_file_on_top(
 def test_doctor_suggests_fund_claims_as_they_can_be_mapped(org: Org, tmp_path: Path) -> None:
     (ann,) = org.insert("Account", [{"Name": "Ann"}])
     claims(org, ann, {"Amount": Decimal(30)}, {"Amount": Decimal(4), "Status": "Draft"})
-    source = Salesforce(instance_url=org.url, access_token=org.token, retry_base_seconds=0)
+    source = connect(org)
     suggested = suggest(source)
     assert "2 records" in suggested
     assert 'only = [{ field = "Status", op = "in", value = ["Approved", "Paid"] }]' in suggested

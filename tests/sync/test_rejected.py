@@ -13,8 +13,8 @@ from attribution.mapping import Mapping
 from attribution.readings import readings
 from attribution.store import Store
 from attribution.sync.report import SyncReport
-from attribution.sync.salesforce import Salesforce
 from attribution.testing import Org
+from tests.loopback import connect
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def org(org: Org) -> Org:
 
 
 def sync(org: Org, store: Store) -> SyncReport:
-    source = Salesforce(instance_url=org.url, access_token=org.token, retry_base_seconds=0)
+    source = connect(org)
     return store.sync(source, objects=["Account"])
 
 

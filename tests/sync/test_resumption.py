@@ -14,8 +14,8 @@ import pytest
 
 from attribution.errors import StoppedEarly
 from attribution.store import Store
-from attribution.sync.salesforce import Salesforce
 from attribution.testing import Org
+from tests.loopback import connect
 
 ROWS = 5_001
 
@@ -30,9 +30,7 @@ def org(org: Org) -> Org:
 
 def sync(org: Org, folder: Path) -> Store:
     store = Store(folder)
-    source = Salesforce(
-        instance_url=org.url, access_token=org.token, retry_base_seconds=0, bulk_poll_seconds=0
-    )
+    source = connect(org)
     report = store.sync(source, objects=["Account"])
     assert not report.failed, report
     return store
@@ -181,9 +179,7 @@ def test_pages_that_are_damaged_are_read_anew(org: Org, tmp_path: Path, damage: 
 def test_pages_that_do_not_add_up_are_not_kept(org: Org, tmp_path: Path) -> None:
     header = '"Name","SystemModstamp","Id"'
     headers = {"Sforce-NumberOfRecords": "0", "Sforce-Locator": "null", "Content-Type": "text/csv"}
-    source = Salesforce(
-        instance_url=org.url, access_token=org.token, retry_base_seconds=0, bulk_poll_seconds=0
-    )
+    source = connect(org)
     org.faults.add("/results$", status=200, body=header + "\n", headers=headers, times=None)
     report = Store(tmp_path / "store").sync(source, objects=["Account"])
     assert isinstance(report.failed[0].message, str)
@@ -195,7 +191,7 @@ def test_a_sync_of_other_objects_leaves_the_pages_alone(org: Org, tmp_path: Path
     interrupted(org, tmp_path / "store")
     staging = tmp_path / "store" / "staging"
     (staging / "Unmapped__c").mkdir()
-    source = Salesforce(instance_url=org.url, access_token=org.token, bulk_poll_seconds=0)
+    source = connect(org)
     Store(tmp_path / "store").sync(source, objects=["User"])
     assert (staging / "Account" / "job.json").exists()
     Store(tmp_path / "store").sync(source)
@@ -204,7 +200,7 @@ def test_a_sync_of_other_objects_leaves_the_pages_alone(org: Org, tmp_path: Path
 
 def states(org: Org) -> list[str]:
     """The states of all bulk jobs that the org still has."""
-    source = Salesforce(instance_url=org.url, access_token=org.token)
+    source = connect(org)
     document = source._wire.get_json("/services/data/v59.0/jobs/query")
     return sorted(each["state"] for each in document["records"])
 
@@ -236,7 +232,7 @@ def test_a_sync_killed_while_it_creates_a_job_leaves_one_that_the_next_aborts(
 
 
 def test_of_several_jobs_that_may_be_ours_none_is_aborted(org: Org, tmp_path: Path) -> None:
-    other = Salesforce(instance_url=org.url, access_token=org.token)
+    other = connect(org)
     body = {"operation": "queryAll", "query": "SELECT Id FROM Account"}
     other._wire.call("POST", "/services/data/v59.0/jobs/query", lambda answer: None, body=body)
     org.faults.truncated("/jobs/query$", method="POST", keep=5)

@@ -89,9 +89,18 @@ def decided(kind: str, approve: bool, partner: str = "ann") -> tuple[Decision, .
         ),
         (
             "bob:deal_registration@0+approved=1 ann:deal_registration@0+approved=2",
-            "Its registration of 1 January 2026 is valid, and that of bob came at "
-            "the same time but was approved "
-            "first.",
+            "Its registration of 1 January 2026 is valid and was approved on 3 January 2026, but that of bob "
+            "of the same time on 2 January 2026.",
+        ),
+        (
+            "bob:deal_registration@0+approved=1.25 ann:deal_registration@0+approved=1.5",
+            "Its registration of 1 January 2026 is valid and was approved on 2 January 2026 at 12:00, but "
+            "that of bob of the same time on 2 January 2026 at 06:00.",
+        ),
+        (
+            "bob:referral@-1+approved=4 ann:referral@-1",
+            "Its referral of 31 December 2025 is valid, but that of bob came at the same time and was "
+            "approved, on 5 January 2026.",
         ),
         (
             "bob:referral@-1+record=A ann:referral@-1+record=B",
@@ -242,6 +251,17 @@ def test_an_explanation_is_a_document_and_a_page():
     assert html.startswith("<h3>D1: won on 31 January 2026, 100.00 USD, ")
     assert "as of the end of 26 September 2028, time zone UTC</h3>" in html
     assert "<h4>Credit by model, USD</h4>" in html
+
+
+def test_evidence_says_when_its_record_was_approved_unless_that_is_still_to_come():
+    text = "ann:deal_registration@0+approved=2 bob@1+pending cat:deal_registration@0+rejected won@30"
+    told = str(explain(path(text), "D1", models=()))
+    assert "Event:D1r0:ann-id, recorded 2026-01-01 00:00, approved 2026-01-03 00:00\n" in told
+    assert "Event:D1r1:bob-id, recorded 2026-01-02 00:00, pending\n" in told
+    assert "Event:D1r2:cat-id, recorded 2026-01-01 00:00, rejected\n" in told
+    before = str(explain(path(text, as_of=1), "D1", models=()))
+    assert "2026-01-03" not in before
+    assert "Event:D1r0:ann-id, recorded 2026-01-01 00:00, pending\n" in before
 
 
 def test_wrong_questions_are_named():

@@ -195,10 +195,14 @@ class Explanation:
         if touchpoint.self_deal:
             worth += "; self-deal"
         sourcing = _SOURCING.get(each.sourcing, f"no source: {each.sourcing}")
-        recorded = self._at(touchpoint.recorded_at)
+        judged, approved_at = touchpoint.approval, touchpoint.approved_at
+        if approved_at is not None:
+            # what is approved later is pending as of now
+            judged = f"approved {self._at(approved_at)}" if approved_at <= self.deal.as_of else "pending"
+        record = f"{touchpoint.id}, recorded {self._at(touchpoint.recorded_at)}"
         return [
             f"  {at + 1}. {self._at(touchpoint.occurred_at)}  {what}",
-            f"     {touchpoint.id}, recorded {recorded}",
+            f"     {f'{record}, {judged}' if judged else record}",
             f"     {worth}{'; ' * bool(sourcing)}{sourcing}",
         ]
 

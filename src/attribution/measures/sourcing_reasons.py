@@ -59,8 +59,12 @@ def _lost(facts: Facts, row: int) -> str:
         mine, theirs = facts.days(ours, first)
         return f"Its {facts.noun(row)} of {mine} is valid, but that of {other} came first, on {theirs}."
     mine = f"{_its(facts, row)} is valid"
-    if facts.approved_at(row) != facts.approved_at(facts.source):
-        return f"{mine}, and that of {other} came at the same time but was approved first."
+    approved, first = facts.approved_at(row), facts.approved_at(facts.source)
+    if approved == OPEN != first:
+        return f"{mine}, but that of {other} came at the same time and was approved, on {facts.day(first)}."
+    if approved != first:
+        later, earlier = facts.days(approved, first)
+        return f"{mine} and was approved on {later}, but that of {other} of the same time on {earlier}."
     return f"{mine}, but that of {other} of the same time has the smaller id."
 
 

@@ -35,6 +35,15 @@ def test_a_picture_and_only_some_slices(cli, filled, tmp_path):
     assert (tmp_path / "stages.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_picture_of_as_many_slices_as_asked_for(cli, filled, tmp_path):
+    words = ("velocity", "--store", filled, "--by", "program", "--bootstrap", 0)
+    for more, n in (((), 4), (("--slices", 9), 9)):
+        cli.json(*words, "--plot", tmp_path / "curves.json", *more)
+        drawn = (tmp_path / "curves.json").read_text()
+        assert f"{n} of 12 slices shown" in drawn
+        assert ('"facet"' in drawn) == (n > 6)
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

@@ -32,6 +32,9 @@ def velocity(
     curves: Annotated[bool, typer.Option("--curves", help="Write cumulative incidence by the day.")] = False,
     plot: pictures.Plot = None,
     kind: Annotated[str, typer.Option(help="What to draw: incidence or days_in_stage.")] = "incidence",
+    drawn: Annotated[
+        int, typer.Option("--slices", help="How many slices to draw: those of most deals.", min=1)
+    ] = 4,
 ) -> None:
     """Close rate, deal size, days to close and in stage of each slice: usual figures, and of all deals."""
     from attribution.measures.overlays import velocity as measure
@@ -48,5 +51,5 @@ def velocity(
         seed=seed,
     )
     if plot is not None:
-        pictures.draw(overlay.plot(kind), plot)
+        pictures.draw(overlay.plot(kind, drawn), plot)
     asked.write(overlay.curves() if curves else overlay)

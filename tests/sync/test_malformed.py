@@ -62,6 +62,16 @@ ODD_PAGES = {
         "records": records(org),
         "nextRecordsUrl": "/services/data/v59.0/queryAll",
     },
+    "a record without an id": lambda org: {
+        "totalSize": 4,
+        "done": True,
+        "records": [*records(org)[1:], records(org)[0] | {"Id": None}],
+    },
+    "a record with half an id": lambda org: {
+        "totalSize": 4,
+        "done": True,
+        "records": [*records(org)[1:], records(org)[0] | {"Id": "001Ab"}],
+    },
     "no record at all": lambda org: {"totalSize": 4, "done": True, "records": ["x", 1, None, {}]},
     "a field that lacks": lambda org: {
         "totalSize": 4,
@@ -143,6 +153,35 @@ def test_a_count_of_none_is_not_believed_where_changes_are_named(org: Org, tmp_p
         before = len(org.requests)
         store.sync(connect(org), objects=["Account"])
         assert asked_of(org, before) == ["describe", "updated", "count", *more, "deleted"]
+
+
+def test_changes_that_no_query_shows_are_not_passed(org: Org, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.sync(connect(org), objects=["Account"])
+    before = store.watermarks
+    org.advance(timedelta(hours=1))
+    org.update("Account", org.rows("Account")[0]["Id"], Name="edited")
+    org.advance(timedelta(minutes=1))
+    org.faults.add("/queryAll$", skip=1, status=200, body=NONE, times=None)
+    (failed,) = store.sync(connect(org), objects=["Account"]).failed
+    assert "no query shows any of them" in (failed.message or "")
+    assert store.watermarks == before
+    org.faults.clear()
+    for _ in range(2):
+        store.sync(connect(org), objects=["Account"])
+        whole(org, store)
+        org.advance(timedelta(minutes=30))
+    # whereas a change later than the window can be seen
+    open_for_long = org.begin()
+    org.advance(timedelta(minutes=5))
+    org.update("Account", org.rows("Account")[1]["Id"], Name="later")
+    org.advance(timedelta(minutes=5))
+    before_it = store.watermarks["Account"]
+    (told,) = store.sync(connect(org), objects=["Account"]).objects
+    assert (told.status, told.read, store.watermarks["Account"] > before_it) == ("ok", 0, True)
+    open_for_long.commit()
+    store.sync(connect(org), objects=["Account"])
+    whole(org, store)
 
 
 def test_a_count_of_none_is_not_believed_where_nothing_names_changes(org: Org, tmp_path: Path) -> None:
@@ -246,3 +285,15 @@ def test_a_sync_that_read_no_object_is_in_the_ledger_too(org: Org, tmp_path: Pat
     assert [each["outcome"] for each in store.runs] == ["ok", "failed", "stopped"]
     assert store.runs[1]["warnings"][0].startswith("crm_refused: Salesforce: INVALID_SESSION_ID")
     assert told == [{"event": "run", **store.runs[1]}]
+
+
+def test_the_description_of_another_object_is_not_kept(org: Org, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    other = {"name": "Contact", "fields": [{"name": name, "type": "string"} for name in FIELDS]}
+    modified = {"Last-Modified": "Mon, 01 Jun 2026 12:00:00 GMT"}
+    org.faults.add("/Account/describe", status=200, body=other, headers=modified, times=None)
+    with pytest.raises(AttributionError, match="the description of another object"):
+        store.sync(connect(org), objects=["Account"])
+    org.faults.clear()
+    store.sync(connect(org), objects=["Account"])
+    whole(org, store)

@@ -239,3 +239,15 @@ def test_of_several_jobs_that_may_be_ours_none_is_aborted(org: Org, tmp_path: Pa
     store = sync(org, tmp_path / "store")
     assert states(org) == ["UploadComplete", "UploadComplete"]
     same(org, store, tmp_path / "fresh")
+
+
+def test_a_job_of_others_is_left_alone_where_ours_was_refused(org: Org, tmp_path: Path) -> None:
+    org.faults.quota_exceeded("/jobs/query$", method="POST")
+    with pytest.raises(StoppedEarly):
+        sync(org, tmp_path / "store")
+    other = connect(org)
+    body = {"operation": "queryAll", "query": "SELECT Id FROM Account"}
+    other._wire.call("POST", "/services/data/v59.0/jobs/query", lambda answer: None, body=body)
+    store = sync(org, tmp_path / "store")
+    assert states(org) == ["UploadComplete"]
+    same(org, store, tmp_path / "fresh")

@@ -429,6 +429,12 @@ def test_a_login_is_renewed_once_per_request(org: Org) -> None:
     assert len(org.requests) - before == 3
 
 
+def test_a_login_that_answers_brackets_without_end_is_tried_again(org: Org) -> None:
+    org.faults.add("/oauth2/token", status=200, body=b"[" * 100_000)
+    assert "Account" in connect(org, client_id=org.client_id, client_secret=org.client_secret).objects()
+    assert org.faults.pending == 0
+
+
 def test_rejected_credentials_are_never_sent_again(org: Org) -> None:
     salesforce = connect(org, client_id=org.client_id, client_secret="not the secret")
     for _ in range(2):

@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from attribution.errors import AttributionError, CrmError, TransientCrmError
 from attribution.mirror.durable import replace
-from attribution.sync.failures import Garbled, Kind, kind_of, read_json
+from attribution.sync.failures import RETRIED, Garbled, Kind, kind_of, read_json
 from attribution.sync.rows import told_types
 from attribution.sync.source import ObjectDescription
 from attribution.sync.wire import Wire
@@ -221,13 +221,19 @@ def _created(wire: Wire, jobs_path: str, object: str, soql: str, kept: Staging, 
         _abort_orphan(wire, jobs_path, object, before)
     now = wire.server_time or until
     kept.intend(now)
-    return wire.call(
-        "POST",
-        jobs_path,
-        _job_of,
-        body={"operation": "queryAll", "query": soql},
-        before_repeating=lambda: _abort_orphan(wire, jobs_path, object, now),
-    )
+    try:
+        return wire.call(
+            "POST",
+            jobs_path,
+            _job_of,
+            body={"operation": "queryAll", "query": soql},
+            before_repeating=lambda: _abort_orphan(wire, jobs_path, object, now),
+        )
+    except AttributionError as error:
+        if kind_of(error) not in (None, *RETRIED):
+            # refused: there is no job of ours, and one that looks like it is somebody else's
+            kept.clear()
+        raise
 
 
 def _abort_orphan(wire: Wire, jobs_path: str, object: str, since: datetime) -> None:

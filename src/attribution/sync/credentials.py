@@ -194,7 +194,7 @@ def _granted(login: Callable[[], tuple[str, str]]) -> Grant:
 
     try:
         token, instance = login()
-    except (SalesforceAuthenticationFailed, AttributeError, ExpatError) as error:
+    except (SalesforceAuthenticationFailed, AttributeError, ExpatError, RecursionError) as error:
         # a good status, yet no document, or no session in it
         raise Failure(Kind.TRANSIENT, "garbled answer", "no session in it") from error
     if not token or not instance:

@@ -62,6 +62,8 @@ class OneObject:
         self.reconciled: Reconciliation | None = None
         self.is_quiet = False
         """Whether the CRM has told that nothing has changed since the watermark."""
+        self.changed: tuple[str, ...] = ()
+        """Some of the records that have changed, by another word than that of a query."""
         self.stopped: StoppedEarly | None = None
         """Why it was not read to its end, if a limit was reached."""
 
@@ -184,7 +186,10 @@ class OneObject:
         return begun if begun is not None and begun.until < window.until else None
 
     def _read_window(self, window: Window) -> None:
+        before = self.read
         rows = self._read(self.fields, window)
+        if self.read == before:
+            self._doubt()
         if self.log.exists:
             deletions, deletes_watermark = self._deletions(rows, window)
         else:
@@ -200,6 +205,17 @@ class OneObject:
                 coverage=self._coverage(self.fields),
             )
         self._committed(appended)
+
+    def _doubt(self) -> None:
+        """Believe in an empty window, unless no query shows what is said to have changed."""
+        # changes later than the window are no contradiction, and can be seen
+        if self.changed and not any(
+            page.height for page in self.source.read_ids(self.description.name, ("Id",), self.changed)
+        ):
+            raise TransientCrmError(
+                f"{self.description.name}: records have changed, and no query shows any of them",
+                hint="run the sync again",
+            )
 
     def _committed(self, appended: Appended) -> None:
         """Count what was written, and forget the pages that it came from."""
@@ -287,6 +303,7 @@ class OneObject:
         except CrmError as error:
             self.warnings.append(f"{self.description.name}: Salesforce does not tell what it covers: {error}")
             return bound_from_clock(now)
+        self.changed = found.ids
         self.is_quiet = not found.has_any and self.log.watermark is not None and since <= self.log.watermark
         return found.covered_until
 

@@ -25,6 +25,7 @@ PAGE_ROWS: Final = 2_000
 _READS: Final = 3
 """How often a read is begun anew when its pages vanish or do not add up."""
 _IDS_PER_QUERY: Final = 200
+_ID: Final = "^[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?$"
 
 
 class Queries:
@@ -181,6 +182,9 @@ class Queries:
         def accept(response: Any) -> tuple[Page, pl.DataFrame]:
             page = validated(Page, read_json(response))
             frame = _as_text(page.records, fields)
+            if not frame["Id"].str.contains(_ID).fill_null(value=False).all():
+                # it could never be asked for again
+                raise Garbled("a record without an id")
             if frame["Id"].is_duplicated().any():
                 raise Garbled("a page with one row in the place of another")
             return page, frame

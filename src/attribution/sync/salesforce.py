@@ -20,7 +20,7 @@ from attribution.errors import CrmError, RefusedError, StoppedEarly, TransientCr
 from attribution.sync.budget import Budget
 from attribution.sync.credentials import Connection, Environment, login_for
 from attribution.sync.documents import Covered, DeletedRecords, Global, Object, described, validated
-from attribution.sync.failures import Kind, kind_of, read_json
+from attribution.sync.failures import Garbled, Kind, kind_of, read_json
 from attribution.sync.inquiries import Inquiries
 from attribution.sync.rest import selected
 from attribution.sync.schema import Kept, Schema
@@ -31,6 +31,8 @@ from attribution.sync.wire import Wire
 
 __all__ = ["Salesforce"]
 
+_NAMED: Final = 50
+"""So many of the records that have changed are named."""
 _SHORTEST: Final = timedelta(minutes=2)
 """A span for which Salesforce lists few ids; it wants more than one minute."""
 
@@ -240,6 +242,8 @@ class Salesforce(Inquiries):
             if kept is not None and response.status_code == 304:
                 return validated(Object, kept.document)
             found = validated(Object, read_json(response))
+            if found.name.casefold() != object.casefold():
+                raise Garbled("the description of another object")
             modified = response.headers.get("Last-Modified")
             if schema is not None and now is not None and modified:
                 schema.put(object, Kept(modified, now, found.model_dump(by_alias=True, mode="json")))
@@ -284,7 +288,8 @@ class Salesforce(Inquiries):
                 raise
             found = self._get(Covered, path, {"start": _iso(until - _SHORTEST), "end": _iso(until)})
             return Changes(min(found.until.astimezone(UTC), self.server_time), has_any=True)
-        return Changes(min(found.until.astimezone(UTC), self.server_time), has_any=bool(found.ids))
+        covered_until = min(found.until.astimezone(UTC), self.server_time)
+        return Changes(covered_until, has_any=bool(found.ids), ids=tuple(found.ids[:_NAMED]))
 
     def deletions(self, object: str, since: datetime, until: datetime) -> Deletions:
         """Which records of a replicateable object were deleted in a span of time."""

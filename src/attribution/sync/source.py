@@ -102,6 +102,8 @@ class Changes:
     """Up to which instant every change is visible now."""
     has_any: bool
     """Whether some record has changed in that span."""
+    ids: tuple[str, ...] = ()
+    """Some of those that have changed."""
 
 
 @dataclass(frozen=True, slots=True)

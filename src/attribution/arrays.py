@@ -9,7 +9,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-__all__ = ["DECIMAL", "INSTANT", "Codes", "codes_of", "day_end", "day_start", "fixed_width", "local_days"]
+__all__ = [
+    "DECIMAL",
+    "INSTANT",
+    "Codes",
+    "codes_of",
+    "day_end",
+    "day_start",
+    "fixed_width",
+    "local_days",
+    "numbered",
+]
 
 INSTANT: Final = pl.Datetime("us", "UTC")
 """Type of every column of instants."""
@@ -32,6 +42,19 @@ def fixed_width(text: pl.Series) -> NDArray[np.bytes_]:
         joined = text.str.pad_end(width, "\0").str.join("").item().encode()
         return np.frombuffer(joined, dtype=f"S{width}")
     return np.array([each.encode() for each in text], dtype=f"S{width}")
+
+
+def numbered(n: int) -> NDArray[np.bytes_]:
+    """The numbers 1 to n as text of one width, so that their order is that of their bytes."""
+    width = len(str(n))
+    digits = np.empty((n, width), dtype=np.uint8)
+    left = np.arange(1, n + 1)
+    # ten times faster than number by number
+    for place in reversed(range(width)):
+        tens = left // 10
+        digits[:, place] = left - tens * 10 + ord("0")
+        left = tens
+    return digits.view(f"S{width}").reshape(-1)
 
 
 def day_start(day: pl.Expr, zone: ZoneInfo) -> pl.Expr:

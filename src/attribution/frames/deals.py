@@ -126,7 +126,8 @@ class DealRows:
     def rows_of(self, table: Columns, column: str = "deal_id") -> Ints:
         """Which deal each row of another table means, as a row of this one."""
         wanted = table.text(column, null=False, checked=False)
-        row = wanted.cast(pl.Enum(self.id), strict=False).to_physical()
+        rows = pl.DataFrame({"id": self.id, "row": np.arange(len(self.id))})
+        row = wanted.to_frame("id").join(rows, on="id", how="left", maintain_order="left")["row"]
         table.refuse(column, row.is_null(), "is the id of no deal", hint="every row names a row of deals")
         return row.to_numpy().astype(np.int64)
 

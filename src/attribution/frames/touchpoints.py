@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from attribution.arrays import Codes, codes_of, fixed_width
+from attribution.arrays import Codes, codes_of, fixed_width, numbered
 from attribution.columns import (
     APPROVALS,
     DAY,
@@ -121,9 +121,7 @@ class Touches:
         else:
             ties = [given_id.gather(visible)]
         path = visible[_path_order(deal[visible], happened[visible], ties)]
-        width = len(str(len(path)))
-        numbers = pl.Series(np.arange(1, len(path) + 1)).cast(pl.String).str.zfill(width)
-        records = fixed_width(numbers if given_id is None else given_id.gather(path))
+        records = numbered(len(path)) if given_id is None else fixed_width(given_id.gather(path))
         on_path = ~direct[path]
         order, alone = path[on_path], path[~on_path]
         seen = np.bincount(partner[order], minlength=len(everybody)) > 0

@@ -321,7 +321,7 @@ class Snapshot:
     costs: CostColumns | None = None
     """None: no object that holds costs is mapped."""
     untold: tuple[str, ...] = ()
-    """Facts that nothing tells: ``recorded_at``, ``approver``, ``website``, ``account``."""
+    """Facts that nothing tells: ``recorded_at``, ``approver``, ``website``, ``account``, ``handed_over``."""
     memo: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
     """What has been worked out of these columns, which never change, by name and policy hash."""
 

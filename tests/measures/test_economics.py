@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import attribution as at
-from attribution.columns import DAY
+from attribution.columns import DAY, to_micros
+from attribution.derive import derive
 from attribution.errors import DataError, UsageError
-from attribution.testing import fill, simulate
+from attribution.testing import fill, generate, simulate
 from tests.notation import DAY_0, instant, path
+from tests.records import MemoryRecords
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -351,3 +353,14 @@ def test_the_page_has_all_partners_first_and_a_line_for_the_first_of_them():
     assert "p11" in found.to_text(15)
     assert "by partner" in found._repr_html_()
     assert "by partner" not in at.lifecycle(path("won@9 10.00 USD"))._repr_html_()
+
+
+def test_what_an_org_cannot_tell_of_hand_overs_is_absent():
+    org = generate(60, 3, partner_licences=False)
+    told = generate(60, 3)
+    for each, is_known in ((org, False), (told, True)):
+        reads, until = MemoryRecords((each.now, each.records)), to_micros(each.now)
+        deals = at.Deals(derive(reads, each.mapping, as_of=until, watermark=until), at.Policy())
+        only = row(at.lifecycle(deals), "handed_over_deals")
+        assert (only["value"] is not None) == is_known
+        assert ("PartnerAccountId" in only["note"]) != is_known

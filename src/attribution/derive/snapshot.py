@@ -136,8 +136,17 @@ def derive(
         excluded_deals=int(found["excluded"].sum()),
         dangling=lost,
         costs=costs(scene, currency),
-        untold=() if view.has("Account", "Website") else ("website",),
+        untold=_untold(view),
     )
+
+
+def _untold(view: View) -> tuple[str, ...]:
+    """Facts of ``Snapshot.untold`` that the org does not show."""
+    told = {
+        "website": view.has("Account", "Website"),
+        "handed_over": any(view.has(name, "PartnerAccountId") for name in ("Opportunity", "Lead")),
+    }
+    return tuple(fact for fact, is_told in told.items() if not is_told)
 
 
 def _of_survivors(decision: Decision, known: Accounts) -> Decision:

@@ -96,6 +96,11 @@ def handed_over(scene: Scene) -> Iterator[Row]:
     pairs = np.unique(
         np.stack([deals.snapshot.touchpoints.partner[rows].astype(np.int64), deals.deal_of[rows]]), axis=1
     )
+    if not len(rows) and "handed_over" in deals.snapshot.untold:
+        for metric in ("handed_over_deals", "handed_over_open_deals"):
+            note = "not known: neither opportunities nor leads of the org show PartnerAccountId"
+            yield scene.row(metric, 0, NO_FIGURE, "deals", note)
+        return
     is_open = deals.snapshot.deals.outcome == OUTCOMES.index("open")
     for metric, mask in (("handed_over_deals", None), ("handed_over_open_deals", is_open)):
         who, deal = pairs if mask is None else pairs[:, mask[pairs[1]]]

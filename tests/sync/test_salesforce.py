@@ -130,13 +130,14 @@ ROW = '"x","2026-06-01T12:00:00.000Z","001Ab0000000001IAA"'
         csv(HEADER, ROW, rows=1),
         csv(HEADER, '"x","2026-06-01T12:00:00.000Z"', "", rows=1),
         csv(HEADER, f'{ROW},"y"', "", rows=1),
+        csv(HEADER, '"x","2026-06-01T12:00:00.000Z",""', "", rows=1),
         csv('"Name","Id","SystemModstamp"', ROW, "", rows=1),
         csv('"Name","SystemModstamp","Id","Id"', f"{ROW},1", "", rows=1),
         csv(HEADER, '"x","2026', "", rows=1),
         csv("", rows=0),
         {"status": 200, "body": f"{HEADER}\n{ROW}\n"},
     ],
-    ids=["count", "newline", "short", "long", "order", "twice", "quote", "nothing", "unnumbered"],
+    ids=["count", "newline", "short", "long", "no id", "order", "twice", "quote", "nothing", "unnumbered"],
 )
 def test_a_bulk_page_that_cannot_be_whole_is_asked_for_again(
     org: Org, tmp_path: Path, page: dict[str, Any]

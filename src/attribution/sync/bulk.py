@@ -387,7 +387,7 @@ def parsed(data: bytes, fields: Sequence[str], types: Mapping[str, pl.DataType])
         raise Garbled("no CSV") from None
     if page.columns != list(fields):
         raise Garbled("other columns than asked for")
-    # an empty value is "", a missing one null
-    if page.height and page[fields[-1]].null_count():
+    # an empty value is "", a missing one null; and the last field is the id, which is neither
+    if page.height and (page[fields[-1]].null_count() or (page[fields[-1]] == "").any()):
         raise Garbled("a row cut short")
     return page

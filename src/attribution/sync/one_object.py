@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -18,19 +18,17 @@ from attribution.errors import CrmError, StoppedEarly, TransientCrmError
 from attribution.mirror.coverage import Coverage
 from attribution.mirror.log import Appended, ObjectLog
 from attribution.mirror.pages import Pages
-from attribution.sync.deletions import DELETION, without_undeleted
+from attribution.sync.deletions import DELETION, told_deletions, without_undeleted
 from attribution.sync.planning import Plan, Planned, planned_anew
 from attribution.sync.reconciliation import Reconciliation, reconcile, take_back
-from attribution.sync.report import ObjectReport, Progress, Status, iso
+from attribution.sync.report import ObjectReport, Progress, Status
 from attribution.sync.rows import Rejected, column_types, typed
 from attribution.sync.source import NotShown, Source
-from attribution.sync.watermark import Window, bound_from_clock, deletion_span, next_window, probe_span
+from attribution.sync.watermark import Window, bound_from_clock, next_window, probe_span
 
 __all__ = ["OneObject"]
 
 _ID: Final = re.compile(r"[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?")
-_COMPARED_EVERY: Final = timedelta(days=1)
-"""How often every id is compared where Salesforce does not tell what was purged."""
 
 
 class OneObject:
@@ -365,34 +363,16 @@ class OneObject:
         """Records gone since the last sync, purged ones included, and until when that is known."""
         if not self.description.is_replicateable:
             return self._vanished(rows, window.until), None
-        name, before = self.description.name, self.log.deletes_watermark
+        before = self.log.deletes_watermark
         if before is None:
             # what was gone before the first read was never seen
             return None, window.until
-        span = deletion_span(before, self.source.server_time)
-        try:
-            found = self.source.deletions(name, span.since, span.until)
-        except TransientCrmError:
-            raise
-        except CrmError as error:
-            # the log of deleted records may not reach back far enough, or be none of this user's business
-            self.warnings.append(
-                f"{name}: Salesforce does not tell what was purged since {iso(before)} ({error}): "
-                "every id is compared instead, once a day"
-            )
-            if window.until - before >= _COMPARED_EVERY:
-                self.purged_until = window.until
+        told = told_deletions(self.source, self.description.name, before, window.until)
+        self.warnings += told.warnings
+        self.purged_until = told.compared_until
+        if told.rows is None:
             return None, None
-        if span.has_gap or (found.available_since is not None and found.available_since > before):
-            self.warnings.append(
-                f"{name}: Salesforce no longer tells everything that was purged since {before:%Y-%m-%d}: "
-                "every id is compared instead"
-            )
-            # known only once that is done: a sync that is killed before finds the gap again
-            self.purged_until = found.covered_until
-            return without_undeleted(found.rows, rows, self.log, self.source), None
-        covered_until = found.covered_until if found.covered_until > before else None
-        return without_undeleted(found.rows, rows, self.log, self.source), covered_until
+        return without_undeleted(told.rows, rows, self.log, self.source), told.covered_until
 
     def _vanished(self, rows: Pages, until: datetime) -> pl.DataFrame | None:
         """Records gone from an object that neither marks nor lists what was deleted: a count tells."""

@@ -207,7 +207,7 @@ def _load(folder: Path, columns: list[str] | None = None):
         packed |= facts
         filled += len(deal)
     keys.sort()
-    at, partner = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.int32)
+    partner = np.empty(size, dtype=np.int32)
     program, kind = np.empty(size, dtype=np.int16), np.empty(size, dtype=np.int8)
     for first in range(0, size, 1 << 16):
         block = slice(first, first + (1 << 16))
@@ -215,12 +215,13 @@ def _load(folder: Path, columns: list[str] | None = None):
         kind[block] = facts & 7
         program[block] = (facts >> 3) & 15
         partner[block] = (facts >> 7) & 255
-        since = keys[block] >> 15
-        since &= (1 << 27) - 1
-        since += began
-        since *= 1_000_000
-        at[block] = since
+        instant = keys[block]
+        instant >>= 15
+        instant &= (1 << 27) - 1
+        instant += began
+        instant *= 1_000_000
     counts = np.bincount(rows["deal"].to_numpy(), minlength=n)
+    del rows
     day = datetime(2026, 1, 1, tzinfo=UTC)
     one = Deals.from_frames(
         {"id": ["0"], "created_at": [day], "closed_at": [day], "is_won": [True], "amount": [1]},
@@ -246,7 +247,7 @@ def _load(folder: Path, columns: list[str] | None = None):
         for name in ("flags", "tier", "recorded_at", "object", "record", "role")
     } | {
         "offsets": np.concatenate([[0], np.cumsum(counts)]),
-        "occurred_at": at,
+        "occurred_at": keys,
         "partner": partner,
         "program": program,
         "kind": kind,

@@ -212,6 +212,22 @@ def test_what_vanished_is_found_though_it_takes_too_long_to_count(org: Org, tmp_
     assert store.rows("OpportunityStage").height == len(org.rows("OpportunityStage"))
 
 
+def test_not_everything_vanishes_at_once(org: Org, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.sync(connect(org), objects=["OpportunityStage"])
+    before = store.rows("OpportunityStage")
+    org.advance(timedelta(hours=1))
+    org.faults.add("/queryAll$", skip=1, status=200, body=NONE, times=None)
+    report = store.sync(connect(org), objects=["OpportunityStage"])
+    assert f"OpportunityStage: {before.height} of {before.height} records have vanished" in report.warnings[0]
+    assert store.rows("OpportunityStage").equals(before)
+    org.faults.clear()
+    org.faults.add("/queryAll$", skip=1, status=200, body=NONE, times=None)
+    org.advance(timedelta(hours=1))
+    report = store.sync(connect(org), objects=["OpportunityStage"], max_vanished_percent=100)
+    assert report.objects[0].deleted == before.height
+
+
 def test_no_rows_where_some_were_counted_are_asked_for_again(org: Org, tmp_path: Path) -> None:
     store = Store(tmp_path)
     org.faults.add("/queryAll$", skip=2, status=200, body=NONE)

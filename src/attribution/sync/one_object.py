@@ -20,7 +20,7 @@ from attribution.mirror.log import Appended, ObjectLog
 from attribution.mirror.pages import Pages
 from attribution.sync.deletions import DELETION, told_deletions, without_undeleted
 from attribution.sync.planning import Plan, Planned, planned_anew
-from attribution.sync.reconciliation import Reconciliation, reconcile, take_back
+from attribution.sync.reconciliation import Reconciliation, is_too_many, reconcile, take_back
 from attribution.sync.report import ObjectReport, Progress, Status
 from attribution.sync.rows import Rejected, column_types, typed
 from attribution.sync.source import NotShown, Source
@@ -394,5 +394,12 @@ class OneObject:
                 if not self.source.is_too_slow(error):
                     raise
             read = self._read(["Id"], window, to="ids").scan().collect()["Id"]
-        gone = held.filter(~held.is_in(read.implode()))
+        gone, percent = held.filter(~held.is_in(read.implode())), self.plan.max_vanished_percent
+        is_emptied = read.is_empty() and gone.len() > 0 and percent < 100
+        if is_emptied or is_too_many(gone.len(), held.len(), percent):
+            told = f"{gone.len():,} of {held.len():,} records have vanished, which looks like lost access"
+            self.warnings.append(
+                f"{description.name}: {told}: none of them was touched; allow it with --max-vanished-percent"
+            )
+            return None
         return pl.DataFrame({"Id": gone, "deleted_at": [until] * gone.len()}, schema=DELETION)

@@ -206,7 +206,9 @@ def _load(folder: Path, columns: list[str] | None = None):
         packed <<= 15
         packed |= facts
         filled += len(deal)
+    del rows
     keys.sort()
+    counts = np.zeros(n, dtype=np.int64)
     partner = np.empty(size, dtype=np.int32)
     program, kind = np.empty(size, dtype=np.int16), np.empty(size, dtype=np.int8)
     for first in range(0, size, 1 << 16):
@@ -216,12 +218,12 @@ def _load(folder: Path, columns: list[str] | None = None):
         program[block] = (facts >> 3) & 15
         partner[block] = (facts >> 7) & 255
         instant = keys[block]
+        deal = instant >> 42
+        counts[deal[0] : deal[-1] + 1] += np.bincount(deal - deal[0])
         instant >>= 15
         instant &= (1 << 27) - 1
         instant += began
         instant *= 1_000_000
-    counts = np.bincount(rows["deal"].to_numpy(), minlength=n)
-    del rows
     day = datetime(2026, 1, 1, tzinfo=UTC)
     one = Deals.from_frames(
         {"id": ["0"], "created_at": [day], "closed_at": [day], "is_won": [True], "amount": [1]},

@@ -294,7 +294,8 @@ def _divide(scores: Scores, counts: Ints) -> None:
         np.ldexp(scores, -np.repeat(exponent, counts), out=scores)
         sums = np.add.reduceat(scores, starts)
         sums[sums == 0] = 1
-    scores /= np.repeat(sums, counts)
+    if (sums != 1).any():
+        scores /= np.repeat(sums, counts)
 
 
 def _sum(shares: Scores) -> float:

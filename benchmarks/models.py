@@ -70,6 +70,8 @@ def main(sizes: list[int]) -> None:
 def _run(folder: str, size: int, job: str) -> list[tuple[str, float, float, float]]:
     # one thread each: what a tool saves by spreading over cores is no saving
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
+    # nobody gives freed memory back: polars and DuckDB keep it anyway, and the C library where it is told to
+    single |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
     command = [sys.executable, __file__, "--job", job, folder, str(size)]
     ran = subprocess.run(command, env=os.environ | single, capture_output=True, text=True)
     if ran.returncode:

@@ -374,7 +374,7 @@ def test_a_read_of_many_pages_is_written_as_if_it_were_one(tmp_path: Path) -> No
     for turn, read in enumerate([frame, frame.head(4), frame.head(5).with_columns(Rank=pl.lit(7, pl.Int64))]):
         pages = Pages(tmp_path / "pages", TYPES)
         for page in read.iter_slices(2):
-            pages.add(page)
+            pages.add(page, START)
         marks = {"synced_at": hours(turn), "watermark": hours(turn), "deletes_watermark": hours(turn)}
         gone_now = gone(("c", hours(turn)), ("unknown", hours(turn)))
         added = whole.append(read, deletions=gone_now, **marks)
@@ -394,7 +394,7 @@ def test_records_that_share_a_hash_are_told_apart(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(pl.Series, "hash", lambda ids: pl.Series([0] * ids.len(), dtype=pl.UInt64))
     pages = Pages(tmp_path / "pages", TYPES)
     for page in rows({"Id": "a"}, {"Id": "b"}, {"Id": "c"}, {"Id": "b", "Rank": 1}).iter_slices(2):
-        pages.add(page)
+        pages.add(page, START)
     (batch,) = pages
     assert batch.select("Id", "Rank").rows() == [("a", None), ("c", None), ("b", 1)]
 

@@ -126,8 +126,8 @@ def interrupted(org: Org, folder: Path) -> None:
     with pytest.raises(StoppedEarly):
         sync(org, folder)
     org.faults.clear()
-    assert sorted(each.name for each in (folder / "staging" / "Account").iterdir()) == [
-        "000000.csv",
+    assert sorted(each.name for each in (folder / "staging" / "Account" / "window").iterdir()) == [
+        "000000.parquet",
         "job.json",
     ]
 
@@ -168,12 +168,30 @@ def test_a_job_that_failed_meanwhile_is_replaced(org: Org, tmp_path: Path, state
 @pytest.mark.parametrize("damage", ["state", "page"])
 def test_pages_that_are_damaged_are_read_anew(org: Org, tmp_path: Path, damage: str) -> None:
     interrupted(org, tmp_path / "store")
-    folder = tmp_path / "store" / "staging" / "Account"
+    folder = tmp_path / "store" / "staging" / "Account" / "window"
     if damage == "state":
         (folder / "job.json").write_text('{"id": "75')
     else:
-        (folder / "000000.csv").unlink()
+        (folder / "000000.parquet").unlink()
     same(org, sync(org, tmp_path / "store"), tmp_path / "fresh")
+
+
+def test_what_could_not_be_read_is_told_by_the_sync_that_goes_on(org: Org, tmp_path: Path) -> None:
+    # of every page one record, whose account is none
+    accounts = (None if n % 2_000 else "003000000000001AAA" for n in range(ROWS))
+    org.load({"Contact": [{"LastName": "-", "AccountId": account} for account in accounts]})
+    org.advance(timedelta(minutes=30))
+    odd = sorted(row["Id"] for row in org.rows("Contact") if row["AccountId"])
+    org.faults.quota_exceeded("/results$", skip=1)
+    store, source = Store(tmp_path), connect(org)
+    with pytest.raises(StoppedEarly):
+        store.sync(source, objects=["Contact"])
+    org.faults.clear()
+    report = store.sync(source, objects=["Contact"])
+    assert sorted(each.id or "" for each in report.rejected) == odd
+    assert {each.reason.partition(":")[0] for each in report.rejected} == {"AccountId"}
+    assert (report.objects[0].read, report.objects[0].written) == (ROWS, ROWS - len(odd))
+    assert store.log("Contact").coverage.unread == tuple(odd)
 
 
 def test_pages_that_do_not_add_up_are_not_kept(org: Org, tmp_path: Path) -> None:
@@ -193,7 +211,7 @@ def test_a_sync_of_other_objects_leaves_the_pages_alone(org: Org, tmp_path: Path
     (staging / "Unmapped__c").mkdir()
     source = connect(org)
     Store(tmp_path / "store").sync(source, objects=["User"])
-    assert (staging / "Account" / "job.json").exists()
+    assert (staging / "Account" / "window" / "job.json").exists()
     Store(tmp_path / "store").sync(source)
     assert not staging.exists()
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attribution.sync.bulk import parsed
+from attribution.sync.rest import as_text
 from attribution.sync.rows import column_types, told_types, typed
 from attribution.sync.source import FieldDescription, ObjectDescription, ObjectSummary
 
@@ -85,7 +86,17 @@ def test_text_is_left_alone() -> None:
 
 @pytest.mark.parametrize("field", [field.name for field in FIELDS if field.name != "Id"])
 def test_nothing_is_null_in_every_type(field: str) -> None:
-    assert read(field, "", None) == [None, None]
+    names = (field, "Id")
+    told = told_types(described("Lead"), names)
+    quoted, bare = f'"{field}","Id"\n"","{ID}"\n'.encode(), f"{field},Id\n,{ID}\n".encode()
+    for page in (
+        *(parsed(data, names, types) for data in (quoted, bare) for types in (told, {})),
+        as_text([{field: "", "Id": ID}], names),
+        as_text([{field: None, "Id": ID}], names),
+    ):
+        result = typed(page, described("Lead"), OBJECTS)
+        assert result.rejected == ()
+        assert result.rows.to_dicts() == [{field: None, "Id": ID}]
 
 
 @pytest.mark.parametrize(
@@ -116,13 +127,13 @@ def test_ids_are_not_judged_where_the_prefix_is_unknown_or_the_lookup_polymorphi
     assert read("HistoryId", "anything") == ["anything"]
 
 
-@pytest.mark.parametrize("own", ["", None, "00Q1", "001000000000001AAA", "00Q00000000000!AAA"])
+@pytest.mark.parametrize("own", [None, "00Q1", "001000000000001AAA", "00Q00000000000!AAA"])
 def test_a_row_without_a_readable_id_of_its_object_is_only_reported(own: str | None) -> None:
     for name in ("Lead", "Opportunity"):
         text = pl.DataFrame({"Id": [own], "Name": ["x"]}, schema={"Id": pl.String(), "Name": pl.String()})
         result = typed(text, described(name), OBJECTS)
         assert result.rows.is_empty()
-        assert [each.id for each in result.rejected] == [own or None]
+        assert [each.id for each in result.rejected] == [own]
 
 
 def test_an_opportunity_stays_without_the_field_that_cannot_be_read() -> None:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from attribution.errors import CrmError, RefusedError, StoppedEarly, TransientCrmError, UsageError
 from attribution.sync.budget import Budget
+from attribution.sync.intake import Intake
 from attribution.sync.salesforce import Salesforce
 from attribution.sync.source import Changes, FieldDescription, ObjectDescription
 from attribution.sync.watermark import Window
@@ -53,18 +54,24 @@ def connect(org: Org, waits: list[float] | None = None, **options: Any) -> Sales
 
 
 def names(salesforce: Salesforce, folder: Path, window: Window = WHOLE) -> list[str]:
-    pages = salesforce.read(
+    taken = intake(folder, salesforce, "Id", "Name", "SystemModstamp")
+    salesforce.read(
         ACCOUNT,
         ("Id", "Name", "SystemModstamp"),
         window,
         cursor="SystemModstamp",
-        staging=folder / "pages",
+        into=taken,
         progress=lambda rows, total: None,
     )
-    frames = list(pages)
+    found = sorted(taken.pages.scan().collect()["Name"])
+    assert taken.read == len(found)
     # as after a commit
     shutil.rmtree(folder / "pages", ignore_errors=True)
-    return sorted(pl.concat(frames)["Name"]) if frames else []
+    return found
+
+
+def intake(folder: Path, salesforce: Salesforce, *fields: str) -> Intake:
+    return Intake(folder / "pages", ACCOUNT, fields, {}, lambda: salesforce.server_time)
 
 
 def load(org: Org, count: int) -> list[str]:
@@ -261,15 +268,17 @@ def test_a_read_that_ends_too_early_goes_on_from_the_last_key(
     ]
     early = {"totalSize": 3, "done": True, "records": records[:2]}
     org.faults.add("/queryAll", skip=1, status=200, body=early)
-    pages = connect(org).read(
+    salesforce = connect(org)
+    taken = intake(tmp_path, salesforce, "Id", "Name")
+    salesforce.read(
         ACCOUNT,
         ("Id", "Name"),
         WHOLE,
         cursor=cursor,
-        staging=tmp_path / "pages",
+        into=taken,
         progress=lambda rows, total: None,
     )
-    assert [name for page in pages for name in page["Name"]] == expected
+    assert taken.pages.scan().collect()["Name"].to_list() == expected
     org.faults.clear()
     # two of three, and not the first two: the last key tells nothing then
     late = {"totalSize": 3, "done": True, "records": records[1:]}

@@ -8,6 +8,7 @@ from typing import Final
 import polars as pl
 
 from attribution.arrays import INSTANT
+from attribution.mirror.versions import marked
 
 __all__ = ["changes", "differing", "tombstones"]
 
@@ -33,12 +34,12 @@ def changes(
         Gives the newest stored versions of records by their ids; None: nothing is stored yet.
     """
     if newest_of is None:
-        yield from map(_marked, batches)
+        yield from map(marked, batches)
         return
     gone = pl.DataFrame(schema=_DELETION) if deletions is None else deletions
     gone = gone.group_by("Id", maintain_order=True).agg(pl.col("deleted_at").max())
     for batch in batches:
-        rows = _marked(batch)
+        rows = marked(batch)
         stored = newest_of(rows["Id"])
         changed = differing(rows, stored)
         here = gone.join(rows, on="Id", how="semi")
@@ -79,8 +80,3 @@ def tombstones(state: pl.DataFrame, deletions: pl.DataFrame) -> pl.DataFrame:
     if "IsDeleted" in state.columns:
         marks.append(pl.lit(True).alias("IsDeleted"))
     return gone.with_columns(marks).drop("deleted_at")
-
-
-def _marked(rows: pl.DataFrame) -> pl.DataFrame:
-    gone = pl.col("IsDeleted").fill_null(False) if "IsDeleted" in rows.columns else pl.lit(False)
-    return rows.with_columns(gone.alias("_deleted"))

@@ -69,6 +69,11 @@ class Erased(BaseModel):
         """Put the list beside the tables, as a whole."""
         replace(mirror / _FILE, lambda file: file.write_text(self.model_dump_json(), "utf-8"))
 
+    def concerns(self, object: str) -> bool:
+        """Whether some row of an object may have to be changed, or left out, before it is written."""
+        parent = record_of(object)
+        return object in self.objects or (parent is not None and parent[0] in self.objects)
+
     def removed(self, object: str, ids: Iterable[str]) -> set[str]:
         """Those of the given records of an object that were removed altogether.
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
 from deltalake.transaction import AddAction
+
+from attribution.mirror.pages import COMPRESSION, Page
 
 __all__ = ["DataFiles"]
 
@@ -37,19 +41,28 @@ class DataFiles:
 
     def add(self, versions: pl.DataFrame) -> None:
         """Write one more file, unless there is nothing to write."""
-        if versions.is_empty():
+        deleted = int(versions["_deleted"].sum())
+        self._put(
+            versions.height, deleted, lambda file: versions.write_parquet(file, compression=COMPRESSION)
+        )
+
+    def take(self, page: Page) -> None:
+        """Let a page be one more file, as it is; it also stays where it was."""
+        self._put(page.rows, page.deleted, lambda file: _link(page.file, file))
+
+    def _put(self, rows: int, deleted: int, write: Callable[[Path], object]) -> None:
+        if not rows:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        file = self._folder / f"part-{len(self.actions):05}-{self._name}.zstd.parquet"
+        file = self._folder / f"part-{len(self.actions):05}-{self._name}.{COMPRESSION}.parquet"
         # told first, so that a file which could not be written whole is removed, too
-        self.actions.append(AddAction(file.name, 0, {}, 0, True, self._statistics(versions.height)))
-        versions.write_parquet(file, compression="zstd")
+        self.actions.append(AddAction(file.name, 0, {}, 0, True, self._statistics(rows)))
+        write(file)
         written = file.stat()
         self.actions[-1].size = written.st_size
         self.actions[-1].modification_time = int(written.st_mtime * 1000)
-        deleted = int(versions["_deleted"].sum())
         self.deleted += deleted
-        self.live += versions.height - deleted
+        self.live += rows - deleted
 
     def remove(self) -> None:
         """Delete the files of a commit that was not made."""
@@ -67,3 +80,11 @@ class DataFiles:
         return json.dumps(
             {"numRecords": rows, "minValues": at, "maxValues": at, "nullCount": {"_synced_at": 0}}
         )
+
+
+def _link(page: Path, file: Path) -> None:
+    try:
+        file.hardlink_to(page)
+    except OSError:
+        # not every file system can
+        shutil.copyfile(page, file)

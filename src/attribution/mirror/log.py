@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeGuard
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction, write_deltalake
@@ -28,7 +28,7 @@ from attribution.mirror.changes import changes, differing, tombstones
 from attribution.mirror.coverage import Coverage, telling, told
 from attribution.mirror.erased import Erased
 from attribution.mirror.files import DataFiles
-from attribution.mirror.pages import Pages
+from attribution.mirror.pages import Page, Pages
 from attribution.mirror.versions import OWN, newest, newest_of
 
 __all__ = ["Appended", "ObjectLog"]
@@ -191,7 +191,8 @@ class ObjectLog:
             Records as read, with ``Id``; ``IsDeleted`` makes a tombstone. Of a record that comes twice the
             last one counts; one equal to its newest stored version is not appended. Columns that the table
             lacks are added to it; columns that ``rows`` lacks keep their last known value. Of
-            :class:`~attribution.mirror.pages.Pages` no more than a batch is in memory.
+            :class:`~attribution.mirror.pages.Pages` no more than a batch is in memory; of a first read
+            their files become those of the table, with the instant at which they were read.
         synced_at
             Server instant of the read; raised just above the newest one stored where it is not later.
         watermark
@@ -223,6 +224,8 @@ class ObjectLog:
         if coverage is not None:
             coverage = self._growing(coverage, list(rows.schema), stamp)
             coverage = replace(coverage, unseen=self._still_unseen(coverage.unseen, rows, deletions))
+        if self._takes_as_they_are(rows):
+            return self._commit(rows.files, rows.schema, rows.synced_at or stamp, transactions, coverage)
         versions = changes(self._admitted(rows), deletions, self.newest_of if self.exists else None)
         return self._commit(versions, rows.schema, stamp, transactions, coverage)
 
@@ -314,6 +317,12 @@ class ObjectLog:
         """The newest stored version of each of some records, tombstones included: these fields, or all."""
         return newest_of(self.versions(), ids, fields)
 
+    def _takes_as_they_are(self, rows: pl.DataFrame | Pages) -> TypeGuard[Pages]:
+        """Whether rows are files already that need no change to become those of the table."""
+        if self.exists or not isinstance(rows, Pages):
+            return False
+        return rows.are_fit and not self.erased.concerns(self.object)
+
     def _admitted(self, rows: pl.DataFrame | Pages) -> Iterator[pl.DataFrame]:
         """Rows as they may be stored: what was erased stays erased."""
         erased = self.erased
@@ -352,7 +361,7 @@ class ObjectLog:
 
     def _commit(
         self,
-        versions: Iterable[pl.DataFrame],
+        versions: Iterable[pl.DataFrame | Page],
         schema: Mapping[str, pl.DataType],
         stamp: datetime,
         transactions: list[Transaction],
@@ -363,8 +372,11 @@ class ObjectLog:
         columns = {**stored, **schema, "_deleted": pl.Boolean(), "_synced_at": INSTANT}
         files = DataFiles(self.path, stamp)
         with self._writing(files):
-            for frame in versions:
-                frame = frame.with_columns(pl.lit(stamp, INSTANT).alias("_synced_at"))
+            for each in versions:
+                if isinstance(each, Page):
+                    files.take(each)
+                    continue
+                frame = each.with_columns(pl.lit(stamp, INSTANT).alias("_synced_at"))
                 files.add(frame.select(name for name in columns if name in frame.columns))
             if not (files.actions or transactions or columns.keys() - stored.keys()):
                 return Appended(0, 0)

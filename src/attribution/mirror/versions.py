@@ -7,7 +7,7 @@ from typing import Final
 
 import polars as pl
 
-__all__ = ["OWN", "newest", "newest_of"]
+__all__ = ["OWN", "marked", "newest", "newest_of"]
 
 OWN: Final = ("_synced_at", "_deleted")
 """Columns of a version that are no fields of Salesforce's."""
@@ -50,3 +50,9 @@ def newest_of(versions: pl.LazyFrame, ids: pl.Series, fields: Sequence[str] | No
     found = found.join(latest.lazy(), on=["Id", "_synced_at"], how="semi", maintain_order="left")
     # somebody else may have written two versions of one instant
     return found.collect(engine="streaming").unique("Id", keep="last", maintain_order=True)
+
+
+def marked(rows: pl.DataFrame) -> pl.DataFrame:
+    """Records as versions: with ``_deleted``, which says what ``IsDeleted`` says where there is one."""
+    gone = pl.col("IsDeleted").fill_null(False) if "IsDeleted" in rows.columns else pl.lit(False)
+    return rows.with_columns(gone.alias("_deleted"))

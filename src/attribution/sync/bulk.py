@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
 
-import numpy as np
 import polars as pl
 import requests
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -16,11 +16,12 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from attribution.errors import AttributionError, CrmError, TransientCrmError
 from attribution.mirror.durable import replace
 from attribution.sync.failures import RETRIED, Garbled, Kind, kind_of, read_json
+from attribution.sync.intake import Intake
 from attribution.sync.rows import told_types
 from attribution.sync.source import ObjectDescription
 from attribution.sync.wire import Wire
 
-__all__ = ["BULK_PAGE_ROWS", "JobFailed", "Staging", "read_in_bulk"]
+__all__ = ["BULK_PAGE_ROWS", "BulkRead", "JobFailed", "Staging"]
 
 BULK_PAGE_ROWS: Final = 50_000
 """Rows of a page of a bulk job."""
@@ -93,12 +94,12 @@ class _Begun(BaseModel):
 
 
 class Staging:
-    """A folder that keeps the pages of one bulk job until they are committed.
+    """What is known of one bulk job while it is read, in files beside its pages.
 
     Parameters
     ----------
     folder
-        Need not exist; whoever commits the rows removes it.
+        Of the pages; need not exist.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -107,17 +108,12 @@ class Staging:
         self._intent = folder / "intent.json"
 
     def begun(self, now: datetime | None) -> _Begun | None:
-        """The job that was begun, unless Salesforce has dropped it by now or its pages are lost."""
+        """The job that was begun, unless Salesforce has dropped it by now."""
         try:
             begun = _Begun.model_validate_json(self._state.read_bytes())
         except (OSError, ValidationError):
             return None
-        is_kept = begun.is_whole or now is None or now - begun.created_at < _KEPT
-        return begun if is_kept and all(file.exists() for file in self.files(begun)) else None
-
-    def files(self, begun: _Begun) -> list[Path]:
-        """The pages that are here, in order."""
-        return [self._folder / f"{number:06}.csv" for number in range(begun.pages)]
+        return begun if begun.is_whole or now is None or now - begun.created_at < _KEPT else None
 
     def intended(self) -> datetime | None:
         """When a job was about to be created whose id was never learned; None if none was."""
@@ -132,14 +128,6 @@ class Staging:
         text = _Intent(at=at).model_dump_json()
         replace(self._intent, lambda file: file.write_text(text, "utf-8"))
 
-    def clear(self) -> None:
-        """Forget whatever was begun; what others keep in the folder stays."""
-        for file in self._folder.glob("*.*"):
-            if file.suffix in (".csv", ".json", ".part"):
-                file.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self._folder.rmdir()
-
     def save(self, begun: _Begun) -> _Begun:
         """Remember how far a job has been read."""
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -147,177 +135,195 @@ class Staging:
         self._intent.unlink(missing_ok=True)
         return begun
 
-    def add(self, begun: _Begun, page: bytes, rows: int, locator: str) -> _Begun:
-        """Keep one more page; a process killed meanwhile asks for that page again."""
-        replace(self._folder / f"{begun.pages:06}.csv", lambda file: file.write_bytes(page))
-        read = begun.rows + rows
-        return self.save(
-            begun.model_copy(update={"pages": begun.pages + 1, "rows": read, "locator": locator})
-        )
+    def clear(self) -> None:
+        """Forget the job, and that one was to be created."""
+        self._state.unlink(missing_ok=True)
+        self._intent.unlink(missing_ok=True)
 
 
-def read_in_bulk(
-    wire: Wire,
-    jobs_path: str,
-    description: ObjectDescription,
-    soql: str,
-    fields: Sequence[str],
-    *,
-    until: datetime,
-    staging: Path,
-    poll_seconds: float,
-    progress: Callable[[int, int | None], None],
-) -> Generator[pl.DataFrame, None, int]:
-    """Yield the pages of a query, in the order of ``fields``, and keep each in ``staging`` as well.
+@dataclass(frozen=True, slots=True)
+class BulkRead:
+    """The reading of one query by a bulk job, or by another one in its place.
 
     Values are text, or where a page allows have the type of :func:`~attribution.sync.rows.told_types`.
-    The last of ``fields`` must never be empty: a row cut short shows by it. A job for the same query that
-    was begun there is continued where it was; one that is gone or has failed is replaced, and its pages are
-    yielded once more. Returns the number of rows.
-
-    Raises
-    ------
-    JobFailed
-        If Salesforce gives a job up, and another one in its place, which is before the first page.
-    TransientCrmError
-        If the pages together do not hold as many rows as the job says.
     """
-    kept, types = Staging(staging), told_types(description, fields)
-    begun = kept.begun(wire.server_time)
-    if begun is not None and begun.soql == soql:
-        try:
-            return (yield from _pages(wire, jobs_path, begun, fields, types, kept, poll_seconds, progress))
-        except Garbled:
-            # a page that was kept is damaged
-            pass
-        except CrmError as error:
-            if not isinstance(error, JobFailed) and kind_of(error) not in _GONE:
-                raise
 
-    def of_new_job() -> Generator[pl.DataFrame, None, int]:
-        job = _created(wire, jobs_path, description.name, soql, kept, until)
-        now = wire.server_time or until
-        begun = kept.save(_Begun(id=job.id, soql=soql, until=until, created_at=now))
+    wire: Wire
+    jobs_path: str
+    description: ObjectDescription
+    soql: str
+    fields: Sequence[str]
+    """In the order of the query. The last must never be empty: a row cut short shows by it."""
+    until: datetime
+    """End of the window that is read."""
+    into: Intake
+    poll_seconds: float
+    progress: Callable[[int, int | None], None]
+
+    @property
+    def kept(self) -> Staging:
+        """What is known of the job."""
+        return Staging(self.into.folder)
+
+    def run(self) -> int:
+        """Put every row into the intake, page by page, and tell how many there are.
+
+        A job for the same query that was begun in the folder of the intake is continued where it was; one
+        that is gone or has failed is replaced, and the intake begins anew.
+
+        Raises
+        ------
+        JobFailed
+            If Salesforce gives a job up, and another one in its place, which is before the first page.
+        TransientCrmError
+            If the pages together do not hold as many rows as the job says.
+        """
+        begun = self.kept.begun(self.wire.server_time)
+        if begun is not None and begun.soql == self.soql and self.into.resume(begun.pages, begun.rows):
+            try:
+                return self._read(begun)
+            except CrmError as error:
+                if not isinstance(error, JobFailed) and kind_of(error) not in _GONE:
+                    raise
         try:
-            return (
-                yield from _pages(wire, jobs_path, begun, fields, types, kept, poll_seconds, progress, job)
-            )
+            return self._read_new_job()
         except JobFailed:
-            kept.clear()
+            # what failed once may have been bad luck
+            return self._read_new_job()
+
+    def _read_new_job(self) -> int:
+        job = self._created()
+        now = self.wire.server_time or self.until
+        begun = self.kept.save(_Begun(id=job.id, soql=self.soql, until=self.until, created_at=now))
+        try:
+            return self._read(begun, job)
+        except JobFailed:
+            self._forget()
             raise
 
-    try:
-        return (yield from of_new_job())
-    except JobFailed:
-        # what failed once may have been bad luck
-        return (yield from of_new_job())
+    def _forget(self) -> None:
+        """Begin anew: the job first, because a job without its pages would be taken for one that is read."""
+        self.kept.clear()
+        self.into.restart()
 
+    def _created(self) -> _Job:
+        """Create a job; where it is not known whether one was created already, look before doing it again."""
+        before = self.kept.intended()
+        self._forget()
+        if before is not None:
+            self._abort_orphan(before)
+        now = self.wire.server_time or self.until
+        self.kept.intend(now)
+        try:
+            return self.wire.call(
+                "POST",
+                self.jobs_path,
+                _job_of,
+                body={"operation": "queryAll", "query": self.soql},
+                before_repeating=lambda: self._abort_orphan(now),
+            )
+        except AttributionError as error:
+            if kind_of(error) not in (None, *RETRIED):
+                # refused: there is no job of ours, and one that looks like it is somebody else's
+                self.kept.clear()
+            raise
 
-def _created(wire: Wire, jobs_path: str, object: str, soql: str, kept: Staging, until: datetime) -> _Job:
-    """Create a job; where it is not known whether one was created already, look before doing it again."""
-    before = kept.intended()
-    kept.clear()
-    if before is not None:
-        _abort_orphan(wire, jobs_path, object, before)
-    now = wire.server_time or until
-    kept.intend(now)
-    try:
-        return wire.call(
-            "POST",
-            jobs_path,
-            _job_of,
-            body={"operation": "queryAll", "query": soql},
-            before_repeating=lambda: _abort_orphan(wire, jobs_path, object, now),
-        )
-    except AttributionError as error:
-        if kind_of(error) not in (None, *RETRIED):
-            # refused: there is no job of ours, and one that looks like it is somebody else's
-            kept.clear()
-        raise
+    def _abort_orphan(self, since: datetime) -> None:
+        """Abort the job that was created for the object since an instant, if it is the only one."""
+        try:
+            listed = self.wire.call("GET", self.jobs_path, _listing_of, params={"jobType": "V2Query"}).records
+            orphans = [
+                each
+                for each in listed
+                if (each.object, each.operation) == (self.description.name, "queryAll")
+                and each.state in _RUNNING
+                and each.created_at >= since.replace(microsecond=0)
+            ]
+            # of several, somebody else's might be hit; one that is left runs to its end, and that is all
+            if len(orphans) == 1:
+                path = f"{self.jobs_path}/{orphans[0].id}"
+                aborted = {"state": "Aborted"}
+                self.wire.call("PATCH", path, lambda response: response.status_code, body=aborted)
+        except TransientCrmError:
+            raise
+        except CrmError:
+            # it has ended meanwhile, or this user may not list jobs: it costs the org nothing more
+            return
 
-
-def _abort_orphan(wire: Wire, jobs_path: str, object: str, since: datetime) -> None:
-    """Abort the job that was created for an object since an instant, if it is the only one."""
-    try:
-        listed = wire.call("GET", jobs_path, _listing_of, params={"jobType": "V2Query"}).records
-        orphans = [
-            each
-            for each in listed
-            if (each.object, each.operation) == (object, "queryAll")
-            and each.state in _RUNNING
-            and each.created_at >= since.replace(microsecond=0)
-        ]
-        # of several, somebody else's might be hit; one that is left runs to its end, and is forgotten then
-        if len(orphans) == 1:
-            path = f"{jobs_path}/{orphans[0].id}"
-            wire.call("PATCH", path, lambda response: response.status_code, body={"state": "Aborted"})
-    except TransientCrmError:
-        raise
-    except CrmError:
-        # it has ended meanwhile, or this user may not list jobs: it costs the org nothing more
-        return
-
-
-def _pages(
-    wire: Wire,
-    jobs_path: str,
-    begun: _Begun,
-    fields: Sequence[str],
-    types: Mapping[str, pl.DataType],
-    kept: Staging,
-    poll_seconds: float,
-    progress: Callable[[int, int | None], None],
-    job: _Job | None = None,
-) -> Generator[pl.DataFrame, None, int]:
-    """The pages that are here, then those that are missing; at last, whether every row was there."""
-    progress(begun.rows, begun.total)
-    ids = []
-    for file in kept.files(begun):
-        page = parsed(file.read_bytes(), fields, types)
-        ids.append(page["Id"].hash())
-        yield page
-    if begun.is_whole:
+    def _read(self, begun: _Begun, job: _Job | None = None) -> int:
+        """Take the pages that are missing; at last, see whether every row was there."""
+        self.progress(begun.rows, begun.total)
+        if begun.is_whole:
+            return begun.rows
+        path = f"{self.jobs_path}/{begun.id}"
+        if begun.total is None or begun.pages == 0:
+            job = self._done(path, job or self.wire.call("GET", path, _job_of))
+            begun = self.kept.save(begun.model_copy(update={"total": job.rows}))
+        seen = {begun.locator}
+        while begun.pages == 0 or begun.locator:
+            page, locator = self._page(f"{path}/results", begun.locator)
+            # the page first: a process that is killed in between asks for it again
+            self.into.add(page)
+            told = {"pages": begun.pages + 1, "rows": self.into.read, "locator": locator}
+            begun = self.kept.save(begun.model_copy(update=told))
+            self.progress(begun.rows, begun.total)
+            if locator and locator in seen:
+                self._forget()
+                raise TransientCrmError("Salesforce: the pages of a bulk job go in circles")
+            seen.add(locator)
+        if begun.total is not None and begun.rows != begun.total:
+            self._forget()
+            raise TransientCrmError(
+                f"Salesforce: a bulk job of {begun.total} rows delivered {begun.rows}",
+                hint="run the sync again",
+            )
+        if self.into.is_repeating:
+            self._forget()
+            raise TransientCrmError(
+                "Salesforce: one row of a bulk job came in the place of another", hint="run the sync again"
+            )
+        self.kept.save(begun.model_copy(update={"is_whole": True}))
+        # every row is here: Salesforce drops the job itself after seven days, so a failure harms nobody
+        with contextlib.suppress(AttributionError):
+            self.wire.call("DELETE", path, lambda response: response.status_code)
         return begun.rows
-    path = f"{jobs_path}/{begun.id}"
-    if begun.total is None or begun.pages == 0:
-        job = _wait(wire, path, job or wire.call("GET", path, _job_of), poll_seconds)
-        begun = kept.save(begun.model_copy(update={"total": job.rows}))
-    seen = {begun.locator}
-    while begun.pages == 0 or begun.locator:
-        data, page, locator = _page(wire, f"{path}/results", begun.locator, fields, types)
-        begun = kept.add(begun, data, page.height, locator)
-        del data
-        progress(begun.rows, begun.total)
-        if locator and locator in seen:
-            kept.clear()
-            raise TransientCrmError("Salesforce: the pages of a bulk job go in circles")
-        seen.add(locator)
-        ids.append(page["Id"].hash())
-        yield page
-    if begun.total is not None and begun.rows != begun.total:
-        kept.clear()
-        raise TransientCrmError(
-            f"Salesforce: a bulk job of {begun.total} rows delivered {begun.rows}", hint="run the sync again"
-        )
-    if _repeat(ids):
-        kept.clear()
-        raise TransientCrmError(
-            "Salesforce: one row of a bulk job came in the place of another", hint="run the sync again"
-        )
-    kept.save(begun.model_copy(update={"is_whole": True}))
-    # every row is here: Salesforce drops the job itself after seven days, so a failure harms nobody
-    with contextlib.suppress(AttributionError):
-        wire.call("DELETE", path, lambda response: response.status_code)
-    return begun.rows
 
+    def _done(self, path: str, job: _Job) -> _Job:
+        """Wait for a job."""
+        pause, waited = self.poll_seconds, 0.0
+        while job.state in _RUNNING:
+            if waited > _LONGEST_WAIT:
+                raise TransientCrmError(
+                    f"Salesforce: a bulk job is still {job.state} after {waited:.0f} seconds"
+                )
+            self.wire.sleep(pause)
+            waited += pause
+            pause = min(max(pause * 1.5, 0.01), _LONGEST_POLL)
+            job = self.wire.call("GET", path, _job_of)
+        if job.state == "JobComplete" and job.rows is None:
+            raise TransientCrmError("Salesforce: a bulk job does not tell its number of rows")
+        if job.state != "JobComplete":
+            raise JobFailed(f"Salesforce: bulk job {job.state}: {job.error or 'no reason given'}"[:300])
+        return job
 
-def _repeat(ids: Sequence[pl.Series]) -> bool:
-    """Whether two of the hashes are the same; sorted, because a table of them takes ten times the memory."""
-    if not ids:
-        return False
-    hashes = np.concatenate([each.to_numpy() for each in ids])
-    hashes.sort()
-    return bool((hashes[1:] == hashes[:-1]).any())
+    def _page(self, path: str, locator: str) -> tuple[pl.DataFrame, str]:
+        """One page of results, and where the next one begins; the empty text after the last."""
+        params = {"maxRecords": str(BULK_PAGE_ROWS)} | ({"locator": locator} if locator else {})
+        types = told_types(self.description, self.fields)
+
+        def accept(response: requests.Response) -> tuple[pl.DataFrame, str]:
+            expected = response.headers.get("Sforce-NumberOfRecords", "")
+            if not expected.isdigit():
+                raise Garbled("no Sforce-NumberOfRecords")
+            page = parsed(b"".join(response.iter_content(_CHUNK)), self.fields, types)
+            if page.height != int(expected):
+                raise Garbled(f"a page of {expected} rows holds {page.height}")
+            following = response.headers.get("Sforce-Locator")
+            if following is None:
+                raise Garbled("no Sforce-Locator")
+            return page, "" if following == "null" else following
+
+        return self.wire.call("GET", path, accept, params=params, stream=True)
 
 
 def _listing_of(response: requests.Response) -> _Listing:
@@ -334,60 +340,24 @@ def _job_of(response: requests.Response) -> _Job:
         raise Garbled("no bulk job") from None
 
 
-def _wait(wire: Wire, path: str, job: _Job, poll_seconds: float) -> _Job:
-    pause, waited = poll_seconds, 0.0
-    while job.state in _RUNNING:
-        if waited > _LONGEST_WAIT:
-            raise TransientCrmError(f"Salesforce: a bulk job is still {job.state} after {waited:.0f} seconds")
-        wire.sleep(pause)
-        waited += pause
-        pause = min(max(pause * 1.5, 0.01), _LONGEST_POLL)
-        job = wire.call("GET", path, _job_of)
-    if job.state == "JobComplete" and job.rows is None:
-        raise TransientCrmError("Salesforce: a bulk job does not tell its number of rows")
-    if job.state != "JobComplete":
-        raise JobFailed(f"Salesforce: bulk job {job.state}: {job.error or 'no reason given'}"[:300])
-    return job
-
-
-def _page(
-    wire: Wire, path: str, locator: str, fields: Sequence[str], types: Mapping[str, pl.DataType]
-) -> tuple[bytes, pl.DataFrame, str]:
-    """One page of results, raw and read, and where the next one begins; the empty text after the last."""
-    params = {"maxRecords": str(BULK_PAGE_ROWS)} | ({"locator": locator} if locator else {})
-
-    def accept(response: requests.Response) -> tuple[bytes, pl.DataFrame, str]:
-        expected = response.headers.get("Sforce-NumberOfRecords", "")
-        if not expected.isdigit():
-            raise Garbled("no Sforce-NumberOfRecords")
-        data = b"".join(response.iter_content(_CHUNK))
-        page = parsed(data, fields, types)
-        if page.height != int(expected):
-            raise Garbled(f"a page of {expected} rows holds {page.height}")
-        following = response.headers.get("Sforce-Locator")
-        if following is None:
-            raise Garbled("no Sforce-Locator")
-        return data, page, "" if following == "null" else following
-
-    return wire.call("GET", path, accept, params=params, stream=True)
-
-
 def parsed(data: bytes, fields: Sequence[str], types: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """Read a page of CSV as text, but for ``types``; polars alone accepts a page or a row that is cut.
+
+    An empty value is null.
 
     Where a value is not of its type, the whole page is text.
     """
     if not data.endswith(b"\n"):
         raise Garbled("a page that does not end in a newline")
     try:
-        page = pl.read_csv(data, infer_schema=False, schema_overrides=types)
+        page = pl.read_csv(data, infer_schema=False, schema_overrides=types, null_values="")
     except pl.exceptions.PolarsError:
         if types:
             return parsed(data, fields, {})
         raise Garbled("no CSV") from None
     if page.columns != list(fields):
         raise Garbled("other columns than asked for")
-    # an empty value is "", a missing one null; and the last field is the id, which is neither
-    if page.height and (page[fields[-1]].null_count() or (page[fields[-1]] == "").any()):
+    # an empty value is null, and so is a missing one; but the last field is the id
+    if page[fields[-1]].null_count():
         raise Garbled("a row cut short")
     return page

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -19,15 +19,18 @@ from attribution.mirror.coverage import Coverage
 from attribution.mirror.log import Appended, ObjectLog
 from attribution.mirror.pages import Pages
 from attribution.sync.deletions import DELETION, told_deletions, without_undeleted
+from attribution.sync.intake import Intake
 from attribution.sync.planning import Plan, Planned, planned_anew
 from attribution.sync.reconciliation import Reconciliation, is_too_many, reconcile, take_back
 from attribution.sync.report import ObjectReport, Progress, Status
-from attribution.sync.rows import Rejected, column_types, typed
+from attribution.sync.rows import Rejected, column_types
 from attribution.sync.source import NotShown, Source
 from attribution.sync.watermark import Window, bound_from_clock, next_window, probe_span
 
 __all__ = ["OneObject"]
 
+_WINDOW: Final = "window"
+"""Where the pages of a window are kept until they are committed."""
 _ID: Final = re.compile(r"[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?")
 
 
@@ -152,7 +155,7 @@ class OneObject:
 
     def _reconcile(self) -> None:
         """Find what no window shows: undeletions, and with every id compared whatever else was missed."""
-        source, staging, percent = self.source, self.staging / "ids", self.plan.max_vanished_percent
+        source, staging, percent = self.source, self.staging / "compared", self.plan.max_vanished_percent
         self._add(take_back(source, self.plan, self.planned, self.log, staging, self._tell))
         if not self.plan.reconciles and self.purged_until is None:
             return
@@ -166,7 +169,7 @@ class OneObject:
             most_percent=percent,
             deletes_watermark=self.purged_until,
         )
-        self._committed(done.appended)
+        self._add(done.appended)
         self.read += done.read
         self.rejected += done.rejected
         self.warnings += done.warnings
@@ -179,14 +182,14 @@ class OneObject:
             window,
             cursor=self.description.cursor,
             where=self.planned.reading.where,
-            staging=self.staging,
+            staging=self.staging / _WINDOW,
         )
         return begun if begun is not None and begun.until < window.until else None
 
     def _read_window(self, window: Window) -> None:
-        before = self.read
-        rows = self._read(self.fields, window)
-        if self.read == before:
+        taken = self._read(self.fields, window)
+        rows = taken.pages
+        if not taken.read:
             self._doubt()
         if self.log.exists:
             deletions, deletes_watermark = self._deletions(rows, window)
@@ -202,7 +205,7 @@ class OneObject:
                 deletes_watermark=deletes_watermark,
                 coverage=self._coverage(self.fields),
             )
-        self._committed(appended)
+        self._committed(appended, _WINDOW)
 
     def _doubt(self) -> None:
         """Believe in an empty window, unless no query shows what is said to have changed."""
@@ -215,10 +218,10 @@ class OneObject:
                 hint="run the sync again",
             )
 
-    def _committed(self, appended: Appended) -> None:
+    def _committed(self, appended: Appended, of: str) -> None:
         """Count what was written, and forget the pages that it came from."""
         self._add(appended)
-        shutil.rmtree(self.staging, ignore_errors=True)
+        shutil.rmtree(self.staging / of, ignore_errors=True)
 
     def _add(self, appended: Appended) -> None:
         self.written += appended.written
@@ -249,20 +252,19 @@ class OneObject:
         before = self.log.coverage.unread
         if not before:
             return
-        rows = self._staged(self.fields)
         kept, self.rejected = self.rejected, []
         name, where = self.description.name, self.planned.reading.where
-        for page in self._understood(
-            self.fields, self.source.read_ids(name, self.fields, before, where=where)
-        ):
-            rows.add(page)
+        taken = self._intake(self.fields, "again")
+        taken.restart()
+        for page in self.source.read_ids(name, self.fields, before, where=where):
+            taken.add(page)
+        self._taken(taken)
         unread = self._unread(asked=True)
         self.rejected = [*kept, *self.rejected]
         coverage = None if unread == before else replace(self.log.coverage, unread=unread)
         with self.one_at_a_time:
-            self._add(self.log.append(rows, synced_at=self.source.server_time, coverage=coverage))
-        # pages of a job that was begun may lie beside them, and are still needed
-        rows.clear()
+            appended = self.log.append(taken.pages, synced_at=self.source.server_time, coverage=coverage)
+        self._committed(appended, "again")
 
     def _catch_up(self) -> None:
         """Read what a changed mapping adds to what was read up to the watermark, and nothing else."""
@@ -274,19 +276,19 @@ class OneObject:
         if covered.where != where and covered.where is not None:
             fields = [field for field in self.fields if field in covered.fields]
             more = f"NOT ({covered.where})" if where is None else f"({where}) AND (NOT ({covered.where}))"
-            rows = self._read(fields, span, more)
+            rows = self._read(fields, span, more, to="more").pages
             now = self.source.server_time
             with self.one_at_a_time:
                 appended = log.append(rows, synced_at=now, coverage=self._coverage(fields))
-            self._committed(appended)
+            self._committed(appended, "more")
         new = [field for field in self.fields if field not in covered.fields]
         if new and not log.is_empty:
             self.warnings.append(f"{name}: {', '.join(new)} is new: read for every record")
-            rows = self._read(["Id", *new], span)
+            rows = self._read(["Id", *new], span, to="fields").pages
             refers_to, now = self._coverage(new).refers_to, self.source.server_time
             with self.one_at_a_time:
                 appended = log.backfill(rows, synced_at=now, refers_to=refers_to, unread=self._unread())
-            self._committed(appended)
+            self._committed(appended, "fields")
 
     def _bound(self) -> datetime:
         """Until when every change is visible now; asked before reading, of the server's clock only."""
@@ -314,45 +316,38 @@ class OneObject:
             )
 
     def _read(
-        self, fields: Sequence[str], window: Window, where: str | None = None, *, to: str = "typed"
-    ) -> Pages:
+        self, fields: Sequence[str], window: Window, where: str | None = None, *, to: str = _WINDOW
+    ) -> Intake:
         # what cannot be read must be known before anything is written, and is told in the same commit
-        rows = self._staged(fields, to)
+        taken = self._intake(fields, to)
         try:
-            for page in self._pages(fields, window, where):
-                rows.add(page)
-        except BaseException:
-            # what is still to be read begins anew; pages of a bulk job are kept apart from these
-            rows.clear()
-            raise
-        return rows
-
-    def _staged(self, fields: Sequence[str], to: str = "typed") -> Pages:
-        return Pages(self.staging / to, column_types(self.description, tuple(fields)))
-
-    def _pages(
-        self, fields: Sequence[str], window: Window, where: str | None = None
-    ) -> Iterator[pl.DataFrame]:
-        return self._understood(
-            fields,
             self.source.read(
                 self.description,
                 fields,
                 window,
                 cursor=self.description.cursor,
                 where=where or self.planned.reading.where,
-                staging=self.staging,
+                into=taken,
                 progress=self._tell,
                 is_quiet=self.is_quiet and window.since is not None,
-            ),
+            )
+        finally:
+            self._taken(taken)
+        return taken
+
+    def _intake(self, fields: Sequence[str], to: str) -> Intake:
+        """Where the records of one read are put: in a folder of their own, beside those of other reads."""
+        return Intake(
+            self.staging / to,
+            self.description,
+            fields,
+            self.plan.objects,
+            lambda: self.source.server_time,
         )
 
-    def _understood(self, fields: Sequence[str], pages: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        for text in pages:
-            self.read += text.height
-            page = typed(text, self.description, self.plan.objects)
-            self.rejected += page.rejected
-            yield page.rows.select(fields)
+    def _taken(self, taken: Intake) -> None:
+        self.read += taken.read
+        self.rejected += taken.rejected
 
     def _tell(self, rows: int, total: int | None) -> None:
         if self.progress is not None:
@@ -393,7 +388,7 @@ class OneObject:
             except TransientCrmError as error:
                 if not self.source.is_too_slow(error):
                     raise
-            read = self._read(["Id"], window, to="ids").scan().collect()["Id"]
+            read = self._read(["Id"], window, to="ids").pages.scan().collect()["Id"]
         gone, percent = held.filter(~held.is_in(read.implode())), self.plan.max_vanished_percent
         is_emptied = read.is_empty() and gone.len() > 0 and percent < 100
         if is_emptied or is_too_many(gone.len(), held.len(), percent):

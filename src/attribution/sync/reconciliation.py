@@ -7,7 +7,7 @@ Only the first may become a tombstone, and only where something says so; see :fu
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,8 @@ import polars as pl
 from attribution.arrays import INSTANT
 from attribution.errors import CrmError, TransientCrmError
 from attribution.mirror.log import Appended, ObjectLog
+from attribution.mirror.pages import Pages
+from attribution.sync.intake import Intake
 from attribution.sync.planning import Plan, Planned
 from attribution.sync.rows import Rejected, column_types, typed
 from attribution.sync.source import Source
@@ -240,11 +242,7 @@ class _Comparison:
         created = description.fields.get("CreatedDate")
         cursor = "CreatedDate" if created is not None and created.is_filterable else None
         window = Window(None, self.log.watermark or self.source.server_time)
-        parts = [pl.Series("Id", [], pl.String())]
-        for page in self._pages(("Id",), window, cursor, where):
-            self.read += page.height
-            parts.append(page["Id"])
-        ids = pl.concat(parts).unique()
+        ids = self._taken(("Id",), window, cursor, where).scan().collect()["Id"].unique()
         # what was removed from here for good is not missing
         return ids.filter(~ids.is_in(sorted(self.log.erased.removed(self.name, ids))))
 
@@ -273,7 +271,7 @@ class _Comparison:
     def by_id(self, ids: Sequence[str]) -> pl.DataFrame:
         """Records asked for by id, deleted ones included."""
         pages = self.source.read_ids(self.name, self.fields, ids, where=self.planned.reading.where)
-        return pl.concat([self._nothing(), *self._typed(pages)])
+        return pl.concat([self._nothing(), *map(self._typed, pages)])
 
     def _marked(self, ids: Sequence[str]) -> pl.DataFrame:
         """What ``queryAll`` still knows of records that vanished: deleted since, or here again."""
@@ -290,33 +288,30 @@ class _Comparison:
     ) -> pl.DataFrame:
         """Those of many records that have one of these ids."""
         wanted = pl.Series(ids).implode()
-        pages = self._typed(self._pages(self.fields, window, cursor, where))
-        return pl.concat([self._nothing(), *(page.filter(pl.col("Id").is_in(wanted)) for page in pages)])
+        pages = self._taken(self.fields, window, cursor, where)
+        picked = pl.concat([self._nothing(), *(page.filter(pl.col("Id").is_in(wanted)) for page in pages)])
+        return self.log.erased.applied(self.name, picked)
 
     def _nothing(self) -> pl.DataFrame:
         return pl.DataFrame(schema=column_types(self.planned.description, self.fields))
 
-    def _typed(self, pages: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        for text in pages:
-            self.read += text.height
-            page = typed(text, self.planned.description, self.plan.objects)
-            self.rejected += page.rejected
-            yield self.log.erased.applied(self.name, page.rows.select(self.fields))
+    def _typed(self, text: pl.DataFrame) -> pl.DataFrame:
+        page = typed(text, self.planned.description, self.plan.objects)
+        self.read += text.height
+        self.rejected += page.rejected
+        return self.log.erased.applied(self.name, page.rows.select(self.fields))
 
-    def _pages(
-        self, fields: Sequence[str], window: Window, cursor: str | None, where: str | None
-    ) -> Iterator[pl.DataFrame]:
+    def _taken(self, fields: Sequence[str], window: Window, cursor: str | None, where: str | None) -> Pages:
         # ids read earlier tell nothing of today
         shutil.rmtree(self.staging, ignore_errors=True)
-        return self.source.read(
-            self.planned.description,
-            fields,
-            window,
-            cursor=cursor,
-            where=where,
-            staging=self.staging,
-            progress=self.progress,
+        description, objects = self.planned.description, self.plan.objects
+        taken = Intake(self.staging, description, fields, objects, lambda: self.source.server_time)
+        self.source.read(
+            description, fields, window, cursor=cursor, where=where, into=taken, progress=self.progress
         )
+        self.read += taken.read
+        self.rejected += taken.rejected
+        return taken.pages
 
     # -- what became of those that vanished
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -14,12 +14,12 @@ from attribution.sync.failures import Garbled, Kind, kind_of, read_json
 from attribution.sync.watermark import Window, halved, literal
 from attribution.sync.wire import Wire
 
-__all__ = ["PAGE_ROWS", "Queries", "Read", "condition", "selected"]
+__all__ = ["PAGE_ROWS", "Queries", "Take", "as_text", "condition", "selected"]
 
 T = TypeVar("T")
 
-Read = Generator[pl.DataFrame, None, int]
-"""Pages, every value as text; at last the number of different rows in them."""
+Take = Callable[[pl.DataFrame], object]
+"""Is given one page, every value as text; a record may come in several of them, and the last time counts."""
 PAGE_ROWS: Final = 2_000
 """Rows of a page; Salesforce may send fewer where they are wide."""
 _READS: Final = 3
@@ -87,7 +87,9 @@ class Queries:
 
         def ask(listed: str) -> Iterator[pl.DataFrame]:
             met = listed if where is None else f"{listed} AND ({where})"
-            return self._of_keys(object, fields, None, None, met, lambda rows, total: None)
+            pages: list[pl.DataFrame] = []
+            self._of_keys(object, fields, None, None, met, pages.append, lambda rows, total: None)
+            return iter(pages)
 
         return _by_ids(ids, ask)
 
@@ -98,19 +100,20 @@ class Queries:
         window: Window,
         cursor: str | None,
         where: str | None,
+        take: Take,
         progress: Callable[[int, int | None], None],
-    ) -> Read:
-        """Read a window; one that takes Salesforce too long is read in halves, and these again."""
+    ) -> int:
+        """Read a window, and tell how many different rows it has.
+
+        One that takes Salesforce too long is read in halves, and these again.
+        """
         try:
-            return (yield from self._of_keys(object, fields, window, cursor, where, progress))
+            return self._of_keys(object, fields, window, cursor, where, take, progress)
         except CrmError as error:
             halves = halved(window) if cursor and kind_of(error) is Kind.TIMEOUT else ()
             if not halves:
                 raise
-        rows = 0
-        for half in halves:
-            rows += yield from self.of_window(object, fields, half, cursor, where, progress)
-        return rows
+        return sum(self.of_window(object, fields, half, cursor, where, take, progress) for half in halves)
 
     def _of_keys(
         self,
@@ -119,8 +122,9 @@ class Queries:
         window: Window | None,
         cursor: str | None,
         where: str | None,
+        take: Take,
         progress: Callable[[int, int | None], None],
-    ) -> Read:
+    ) -> int:
         """Every page of a window in the order of its keys; after pages are lost, from the last key on."""
         names = list(dict.fromkeys((*fields, cursor or "Id", "Id")))
         order = f"{cursor}, Id" if cursor else "Id"
@@ -140,7 +144,7 @@ class Queries:
                     progress(delivered, total)
                     if page.height:
                         after = _after(page, cursor)
-                        yield page.select(fields)
+                        take(page.select(fields))
                 if left:
                     raise TransientCrmError(
                         f"Salesforce: a query of {delivered + left} rows delivered {delivered}"
@@ -181,7 +185,7 @@ class Queries:
     ) -> tuple[Page, pl.DataFrame]:
         def accept(response: Any) -> tuple[Page, pl.DataFrame]:
             page = validated(Page, read_json(response))
-            frame = _as_text(page.records, fields)
+            frame = as_text(page.records, fields)
             if not frame["Id"].str.contains(_ID).fill_null(value=False).all():
                 # it could never be asked for again
                 raise Garbled("a record without an id")
@@ -207,8 +211,8 @@ def _by_ids(ids: Sequence[str], ask: Callable[[str], Iterator[T]]) -> Iterator[T
         yield from told
 
 
-def _as_text(records: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> pl.DataFrame:
-    """Records as columns of text."""
+def as_text(records: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> pl.DataFrame:
+    """Records as columns of text, in which nothing is null, and no text is empty."""
     try:
         columns = {name: [_text(record[name]) for record in records] for name in fields}
     except KeyError as error:
@@ -217,7 +221,7 @@ def _as_text(records: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> pl.
 
 
 def _text(value: Any) -> str | None:
-    if value is None:
+    if value is None or value == "":
         return None
     if isinstance(value, bool):
         return "true" if value else "false"

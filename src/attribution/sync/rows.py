@@ -64,8 +64,8 @@ def typed(
     Parameters
     ----------
     text
-        Records as text, with ``Id``; null and the empty text are both "no value". A column may have its
-        type already.
+        Records as text, with ``Id``; null is "no value", and no text is empty. A column may have its type
+        already.
     description
         The object, with the type of every column of ``text``.
     objects
@@ -89,7 +89,6 @@ def typed(
     ([1], "Rank: 'gold' is no int")
     """
     fields = [description.fields[name] for name in text.columns]
-    text = _without_empty(text)
     rows = pl.DataFrame([_values(text[field.name], field.type) for field in fields])
     prefixes = {field.name: _prefix(field, description.name, objects) for field in fields}
     if not any(_is_suspect(text[field.name], rows[field.name], prefixes[field.name]) for field in fields):
@@ -110,12 +109,6 @@ def typed(
         pl.when(~unreadable[name]).then(pl.col(name)).alias(name) for name in others if unreadable[name].any()
     ]
     return TypedRows(rows.with_columns(emptied).filter(~unreadable["Id"]), rejected)
-
-
-def _without_empty(text: pl.DataFrame) -> pl.DataFrame:
-    """Null in the place of every empty text."""
-    empty = [column.name for column in text if column.dtype == pl.String and (column == "").any()]
-    return text.with_columns(pl.when(pl.col(name) != "").then(pl.col(name)) for name in empty)
 
 
 def _is_suspect(text: pl.Series, value: pl.Series, prefix: str | None) -> bool:

@@ -22,10 +22,11 @@ from attribution.sync.credentials import Connection, Environment, login_for
 from attribution.sync.documents import Covered, DeletedRecords, Global, Object, described, validated
 from attribution.sync.failures import Garbled, Kind, kind_of, read_json
 from attribution.sync.inquiries import Inquiries
+from attribution.sync.intake import Intake
 from attribution.sync.rest import selected
 from attribution.sync.schema import Kept, Schema
 from attribution.sync.source import Changes, Deletions, ObjectDescription, ObjectSummary
-from attribution.sync.transport import Transport
+from attribution.sync.transport import Asked, Transport
 from attribution.sync.watermark import Window
 from attribution.sync.wire import Wire
 
@@ -314,18 +315,17 @@ class Salesforce(Inquiries):
         *,
         cursor: str | None,
         where: str | None = None,
-        staging: Path,
+        into: Intake,
         progress: Callable[[int, int | None], None],
         is_quiet: bool = False,
-    ) -> Iterator[pl.DataFrame]:
-        """Pages of records changed in a window, soft-deleted ones included, as text or typed already.
+    ) -> None:
+        """Put every record changed in a window, soft-deleted ones included, into an intake.
 
         ``where`` is one more condition, in SOQL, that they meet.
         Up to 5,000 rows come by REST, more by a bulk job, unless the object cannot be read that way.
         """
-        yield from self._transport.read(
-            description, fields, window, cursor, where, staging, progress, is_quiet=is_quiet
-        )
+        asked = Asked(description.name, tuple(fields), window, cursor, where)
+        self._transport.read(asked, description, into, progress, is_quiet=is_quiet)
 
     def read_ids(
         self, object: str, fields: Sequence[str], ids: Sequence[str], *, where: str | None = None
@@ -344,7 +344,7 @@ class Salesforce(Inquiries):
         staging: Path,
     ) -> Window | None:
         """The window of a read that was begun earlier and can be continued, if it starts like this one."""
-        return self._transport.begun(object, fields, window, cursor, where, staging)
+        return self._transport.begun(Asked(object, tuple(fields), window, cursor, where), staging)
 
     def _get(self, document: type[M], path: str, params: Mapping[str, str] | None = None) -> M:
         return self._wire.call(

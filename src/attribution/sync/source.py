@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import polars as pl
 
@@ -15,6 +15,9 @@ from attribution.errors import CrmError, RefusedError, StoppedEarly
 from attribution.sync.budget import Budget
 from attribution.sync.schema import Schema
 from attribution.sync.watermark import Window
+
+if TYPE_CHECKING:
+    from attribution.sync.intake import Intake
 
 __all__ = [
     "Changes",
@@ -202,17 +205,16 @@ class Source(Protocol):
         *,
         cursor: str | None,
         where: str | None = None,
-        staging: Path,
+        into: Intake,
         progress: Callable[[int, int | None], None],
         is_quiet: bool = False,
-    ) -> Iterator[pl.DataFrame]:
-        """Pages of records changed in a window, soft-deleted ones included, as text or typed already.
+    ) -> None:
+        """Put every record changed in a window, soft-deleted ones included, into an intake.
 
         ``where`` is one more condition, in SOQL, that they meet.
-        ``staging`` is a folder for what is too large for memory: another process can go on with it, and
-        whoever has committed the rows removes it. ``progress`` is told how many rows have been read and
-        how many are expected. Either every row is delivered or an error is raised, upon which the pages
-        before it are worth nothing. A record may come more than once; the last time counts.
+        A read that was begun in the folder of the intake, by another process, is gone on with. ``progress``
+        is told how many rows have been read and how many are expected. Either every row is there or an
+        error is raised. A record may come more than once; the last time counts.
         ``is_quiet`` says that the CRM has told already that nothing has changed: a count of no rows is
         believed then, and else asked for in another way as well.
         """

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import polars as pl
-
 from attribution.errors import AttributionError, CrmError, StoppedEarly, TransientCrmError
-from attribution.sync.bulk import BULK_PAGE_ROWS, JobFailed, Staging, read_in_bulk
+from attribution.sync.bulk import BULK_PAGE_ROWS, BulkRead, JobFailed, Staging
 from attribution.sync.failures import Kind, kind_of
-from attribution.sync.rest import PAGE_ROWS, Queries, Read, condition, selected
+from attribution.sync.intake import Intake
+from attribution.sync.rest import PAGE_ROWS, Queries, condition, selected
 from attribution.sync.source import ObjectDescription
 from attribution.sync.watermark import Window
 from attribution.sync.wire import Wire
 
-__all__ = ["Transport"]
+__all__ = ["Asked", "Transport"]
 
 _BULK_ABOVE: Final = 5_000
 """More rows than this are read in bulk."""
@@ -29,6 +29,28 @@ _COUNTED: Final = 3
 """How often a window is read that delivers fewer rows than were counted."""
 
 Told = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which records are read, and what of them."""
+
+    object: str
+    fields: tuple[str, ...]
+    window: Window
+    cursor: str | None
+    where: str | None
+
+    @property
+    def selected(self) -> list[str]:
+        """The fields in the order in which they are asked for."""
+        return selected(self.fields)
+
+    @property
+    def soql(self) -> str:
+        """One query for all of them."""
+        met = condition(self.cursor, self.window, self.where)
+        return f"SELECT {', '.join(self.selected)} FROM {self.object}{met}"
 
 
 class Transport:
@@ -58,109 +80,94 @@ class Transport:
 
     def read(
         self,
+        asked: Asked,
         description: ObjectDescription,
-        fields: Sequence[str],
-        window: Window,
-        cursor: str | None,
-        where: str | None,
-        staging: Path,
+        into: Intake,
         progress: Told,
         *,
         is_quiet: bool,
-    ) -> Iterator[pl.DataFrame]:
-        """Pages of records changed in a window; see :meth:`attribution.sync.source.Source.read`."""
-        soql = _soql(description.name, fields, window, cursor, where)
-        begun = Staging(staging).begun(self._wire.server_time)
-        if begun is not None and begun.soql == soql:
-            yield from self._in_bulk(description, fields, window, cursor, where, staging, progress, None)
+    ) -> None:
+        """Take the records changed in a window; see :meth:`attribution.sync.source.Source.read`."""
+        begun = Staging(into.folder).begun(self._wire.server_time)
+        if begun is not None and begun.soql == asked.soql:
+            self._in_bulk(asked, description, into, progress, None)
             return
-        counted = self._counted(description.name, window, cursor, where)
+        counted = self._counted(asked)
         progress(0, counted)
         if counted == 0 and is_quiet:
             return
         for _ in range(_COUNTED):
             if counted is None or counted > _BULK_ABOVE:
-                pages = self._in_bulk(description, fields, window, cursor, where, staging, progress, counted)
+                rows = self._in_bulk(asked, description, into, progress, counted)
             else:
-                pages = self.queries.of_window(
-                    description.name, selected(fields), window, cursor, where, progress
-                )
-            rows = yield from pages
+                rows = self._by_rest(asked, into, progress)
             if counted is None or rows >= counted:
                 return
             # records leave a window where they are edited or purged meanwhile; else one of the two is wrong
-            counted = self._counted(description.name, window, cursor, where)
+            counted = self._counted(asked)
             if counted is None or rows >= counted:
                 return
-            Staging(staging).clear()
+            Staging(into.folder).clear()
         raise TransientCrmError(
             f"Salesforce: a query of {counted:,} rows delivered {rows:,}", hint="run the sync again"
         )
 
-    def begun(
-        self,
-        object: str,
-        fields: Sequence[str],
-        window: Window,
-        cursor: str | None,
-        where: str | None,
-        staging: Path,
-    ) -> Window | None:
+    def begun(self, asked: Asked, staging: Path) -> Window | None:
         """The window of a bulk job that was begun earlier, if it starts like this one."""
         begun = Staging(staging).begun(self._wire.server_time)
         if begun is None:
             return None
-        earlier = Window(window.since, begun.until)
-        return earlier if begun.soql == _soql(object, fields, earlier, cursor, where) else None
+        earlier = replace(asked, window=Window(asked.window.since, begun.until))
+        return earlier.window if begun.soql == earlier.soql else None
 
-    def _counted(self, object: str, window: Window, cursor: str | None, where: str | None) -> int | None:
+    def _counted(self, asked: Asked) -> int | None:
         """How many rows a window has; None where it takes too long to count them."""
         try:
-            return self.queries.count(object, where, window=window, cursor=cursor)
+            return self.queries.count(asked.object, asked.where, window=asked.window, cursor=asked.cursor)
         except AttributionError as error:
             if kind_of(error) is not Kind.TIMEOUT:
                 raise
             return None
 
+    def _by_rest(self, asked: Asked, into: Intake, progress: Told) -> int:
+        into.restart()
+        try:
+            return self.queries.of_window(
+                asked.object, asked.selected, asked.window, asked.cursor, asked.where, into.add, progress
+            )
+        except BaseException:
+            # nobody could go on after them
+            into.restart()
+            raise
+
     def _in_bulk(
         self,
+        asked: Asked,
         description: ObjectDescription,
-        fields: Sequence[str],
-        window: Window,
-        cursor: str | None,
-        where: str | None,
-        staging: Path,
+        into: Intake,
         progress: Told,
         rows: int | None,
-    ) -> Read:
+    ) -> int:
         """Read a window by a bulk job; by REST where there can be none, if that does not cost too much."""
         try:
-            return (
-                yield from read_in_bulk(
-                    self._wire,
-                    f"{self._base}/jobs/query",
-                    description,
-                    _soql(description.name, fields, window, cursor, where),
-                    selected(fields),
-                    until=window.until,
-                    staging=staging,
-                    poll_seconds=self._poll_seconds,
-                    progress=progress,
-                )
-            )
+            return BulkRead(
+                self._wire,
+                f"{self._base}/jobs/query",
+                description,
+                asked.soql,
+                asked.selected,
+                asked.window.until,
+                into,
+                self._poll_seconds,
+                progress,
+            ).run()
         except (CrmError, StoppedEarly) as error:
-            # each is told before the first page, so no row has been delivered yet
+            # each is told before the first page
             if isinstance(error, JobFailed) or kind_of(error) is Kind.BULK_QUOTA:
-                if rows is None:
-                    rows = self._counted(description.name, window, cursor, where)
-                self._refuse_if_costly(error, rows)
+                self._refuse_if_costly(error, self._counted(asked) if rows is None else rows)
             elif kind_of(error) is not Kind.NOT_BULK:
                 raise
-        return (
-            yield from self.queries.of_window(
-                description.name, selected(fields), window, cursor, where, progress
-            )
-        )
+        return self._by_rest(asked, into, progress)
 
     def _refuse_if_costly(self, error: AttributionError, rows: int | None) -> None:
         calls = math.inf if rows is None else math.ceil(rows / PAGE_ROWS)
@@ -178,7 +185,3 @@ class Transport:
                 f"{error.message}; by REST {told}, and {left:,} are left to this sync",
                 hint="the quota of bulk jobs is one of 24 hours: run it again later to resume",
             ) from error
-
-
-def _soql(object: str, fields: Sequence[str], window: Window, cursor: str | None, where: str | None) -> str:
-    return f"SELECT {', '.join(selected(fields))} FROM {object}{condition(cursor, window, where)}"

@@ -22,6 +22,7 @@ from attribution.errors import CrmError, TransientCrmError
 from attribution.mirror.log import ObjectLog
 from attribution.readings import record_of
 from attribution.sync.drift import FieldDrift, MonthDrift, ObjectVerification, Verification
+from attribution.sync.intake import Intake
 from attribution.sync.planning import Plan, Planned
 from attribution.sync.rows import column_types, typed
 from attribution.sync.watermark import Window, deletion_span
@@ -292,17 +293,20 @@ class _Comparison:
     ) -> Iterator[pl.DataFrame]:
         """Pages of typed rows; the folder for those of a bulk job goes with them."""
         staging = Path(mkdtemp(prefix="attribution-"))
+        description, objects = self.planned.description, self.plan.objects
+        taken = Intake(staging, description, fields, objects, lambda: self.source.server_time)
         try:
-            for text in self.source.read(
-                self.planned.description,
+            self.source.read(
+                description,
                 fields,
                 window,
                 cursor=cursor,
                 where=where,
-                staging=staging,
+                into=taken,
                 progress=lambda rows, total: None,
-            ):
-                yield self._typed(text, fields)
+            )
+            # what was erased here is no drift
+            yield from (self.log.erased.applied(self.name, page) for page in taken.pages)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 

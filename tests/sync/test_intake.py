@@ -1,0 +1,50 @@
+"""What is read is typed as it comes, and none of it is taken twice for another."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from attribution.sync.intake import Intake
+from attribution.sync.source import FieldDescription, ObjectDescription
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+FIELDS = ("Rank", "Id")
+
+
+def intake(folder: Path, object: str = "Lead") -> Intake:
+    fields = {"Id": FieldDescription("Id", "id"), "Rank": FieldDescription("Rank", "int")}
+    return Intake(folder, ObjectDescription(object, fields, is_replicateable=True), FIELDS, {}, lambda: NOON)
+
+
+def page(*rows: tuple[str, int]) -> pl.DataFrame:
+    ranks, numbers = zip(*rows, strict=True)
+    ids = [f"00Q{number:012}AAA" for number in numbers]
+    return pl.DataFrame({"Rank": ranks, "Id": ids}, schema=dict.fromkeys(FIELDS, pl.String()))
+
+
+def test_a_record_in_the_place_of_another_is_seen_though_it_cannot_be_read(tmp_path: Path) -> None:
+    for name in ("Lead", "Opportunity"):
+        for again, is_repeating in ((2, False), (1, True), (0, True)):
+            taken = intake(tmp_path / f"{name}{again}", name)
+            taken.add(page(("1", 0), ("gold", 1)))
+            taken.add(page(("silver" if again == 1 else "3", again)))
+            assert taken.is_repeating is is_repeating
+            # whoever goes on sees it as well
+            resumed = intake(tmp_path / f"{name}{again}", name)
+            assert resumed.resume(2, 3)
+            assert (resumed.is_repeating, resumed.read) == (is_repeating, 3)
+            assert resumed.rejected == taken.rejected
+            assert resumed.pages.scan().collect().equals(taken.pages.scan().collect())
+
+
+def test_an_intake_that_begins_anew_has_forgotten_everything(tmp_path: Path) -> None:
+    taken = intake(tmp_path / "pages")
+    taken.add(page(("1", 0), ("gold", 1)))
+    taken.restart()
+    assert (taken.read, taken.rejected, list(taken.pages)) == (0, [], [])
+    assert not (tmp_path / "pages").exists()
+    taken.add(page(("2", 2)))
+    assert sorted(file.name for file in (tmp_path / "pages").iterdir()) == ["000000.parquet"]

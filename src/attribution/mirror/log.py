@@ -8,39 +8,27 @@ A version is a row of Salesforce fields with ``_synced_at``, the server's instan
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeGuard
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError
-from deltalake.schema import PrimitiveType
-from deltalake.transaction import AddAction, create_table_with_add_actions
+from deltalake import Transaction
 
-from attribution.arrays import DECIMAL, INSTANT
+from attribution.arrays import INSTANT
 from attribution.columns import from_micros, to_micros
 from attribution.errors import StoreError
-from attribution.mirror import maintenance
 from attribution.mirror.changes import changes, differing, tombstones
-from attribution.mirror.coverage import Coverage, telling, told
+from attribution.mirror.coverage import Coverage
 from attribution.mirror.erased import Erased
 from attribution.mirror.files import DataFiles
 from attribution.mirror.pages import Page, Pages
+from attribution.mirror.table import TYPES, Table
 from attribution.mirror.versions import OWN, newest, newest_of
 
 __all__ = ["Appended", "ObjectLog"]
 
-_TYPES: Final[Mapping[str, pl.DataType]] = {
-    "boolean": pl.Boolean(),
-    "date": pl.Date(),
-    "timestamp": INSTANT,
-    "long": pl.Int64(),
-    "decimal(38,18)": DECIMAL,
-    "string": pl.String(),
-}
 _WINDOW: Final = "window"
 _DELETES: Final = "deletes"
 _MAINTENANCE: Final = "maintenance"
@@ -77,30 +65,27 @@ class ObjectLog:
         self.object = object
         self._compact_at = compact_at
         self.path = Path(folder) / object
-        self._table: DeltaTable | None = None
-        self._coverage: Coverage | None = None
-        self.reload()
+        self._table = Table(self.path, object)
+        self._coverage: tuple[int, Coverage] | None = None
 
     def reload(self) -> None:
         """Look at the newest state of the table, as after somebody else has written it."""
-        exists = DeltaTable.is_deltatable(str(self.path))
-        self._table = DeltaTable(str(self.path)) if exists else None
-        self._coverage = None
+        self._table.reload()
 
     @property
     def exists(self) -> bool:
         """Whether the object was ever committed, be it without rows."""
-        return self._table is not None
+        return self._table.exists
 
     @property
     def is_empty(self) -> bool:
         """Whether no version of any record is stored."""
-        return self._table is None or not self._table.file_uris()
+        return not self._table.files
 
     @property
     def version(self) -> int:
         """Number of the commit this handle looks at; -1 before the first. Fit for cache keys."""
-        return -1 if self._table is None else self._table.version()
+        return self._table.version
 
     @property
     def watermark(self) -> datetime | None:
@@ -115,32 +100,29 @@ class ObjectLog:
     @property
     def fields(self) -> dict[str, pl.DataType]:
         """Type of every mirrored field, in the order of the table."""
-        return {name: kind for name, kind in self._schema().items() if name not in OWN}
+        return {name: kind for name, kind in self._table.schema.items() if name not in OWN}
 
     @property
     def coverage(self) -> Coverage:
         """What has been read completely up to the watermark."""
-        if self._coverage is None:
-            self._coverage = self._told() or Coverage(tuple(self.fields))
-        return self._coverage
+        version = self.version
+        if self._coverage is None or self._coverage[0] != version:
+            self._coverage = version, self._table.told or Coverage(tuple(self.fields))
+        return self._coverage[1]
 
     @property
     def erased(self) -> Erased:
         """Which records were erased: what is read of them may not be stored as it is."""
         return Erased.read(self.path.parent)
 
-    def _told(self) -> Coverage | None:
-        return None if self._table is None else told(self._table)
-
     def versions(self, known_at: datetime | None = None) -> pl.LazyFrame:
         """Every version read by ``known_at``, deleted ones included, with ``_synced_at`` and ``_deleted``."""
-        schema = self._schema() or {"Id": pl.String(), "_deleted": pl.Boolean(), "_synced_at": INSTANT}
-        files = [] if self._table is None else maintenance.file_names(self._table)
+        schema = self._table.schema or {"Id": pl.String(), "_deleted": pl.Boolean(), "_synced_at": INSTANT}
+        files = self._table.files
         if not files:
             return pl.LazyFrame(schema=schema)
-        paths = [self.path / name for name in files]
         versions = pl.scan_parquet(
-            paths, schema=schema, missing_columns="insert", glob=False, hive_partitioning=False
+            files, schema=schema, missing_columns="insert", glob=False, hive_partitioning=False
         )
         if known_at is None:
             return versions
@@ -162,7 +144,7 @@ class ObjectLog:
         StoreError
             Naming the column and both types.
         """
-        stored = self._schema()
+        stored = self._table.schema
         for name, kind in types.items():
             expected = stored.get(name, kind)
             if kind != expected:
@@ -170,7 +152,7 @@ class ObjectLog:
                     f"{self.object}.{name} is {kind} but the store holds {expected}",
                     hint="the type of the field was changed in Salesforce: sync into a new store",
                 )
-            if kind not in _TYPES.values():
+            if kind not in TYPES.values():
                 raise StoreError(f"{self.object}.{name} is {kind}, which the mirror does not hold")
 
     def append(
@@ -292,7 +274,7 @@ class ObjectLog:
         StoreError
             If somebody else has committed since this handle was opened. Nothing is written.
         """
-        if self._table is None:
+        if not self.exists:
             return 0
         mine = pl.col(column) == id
         if fields is not None:
@@ -300,18 +282,12 @@ class ObjectLog:
         n_versions = int(self.versions().filter(mine).select(pl.len()).collect().item())
         if not n_versions:
             return 0
-        properties = self._properties([self._maintenance()], self.coverage)
-        with self._writing():
-            if fields is None:
-                maintenance.remove(self._table, column, id, properties)
-            else:
-                maintenance.empty(self._table, column, id, fields, properties)
+        self._table.empty(column, id, fields, [self._maintenance()], self._telling(self.coverage))
         return n_versions
 
     def sweep(self) -> None:
         """Delete every file that is no part of the newest state: what was replaced or left behind."""
-        if self._table is not None:
-            maintenance.sweep(self._table, self.path)
+        self._table.sweep()
 
     def newest_of(self, ids: pl.Series, fields: Sequence[str] | None = None) -> pl.DataFrame:
         """The newest stored version of each of some records, tombstones included: these fields, or all."""
@@ -346,14 +322,13 @@ class ObjectLog:
 
     def _growing(self, coverage: Coverage, names: list[str], stamp: datetime) -> Coverage:
         """The coverage with the instant from which on the fields are known that the table lacks as yet."""
-        stored = self._schema()
+        stored = self._table.schema
         new = [name for name in names if name not in stored] if stored else []
         return replace(coverage, since={**self.coverage.since, **dict.fromkeys(new, stamp)})
 
     def _maintenance(self) -> Transaction:
         """The next of the commits that leave the watermarks where they are: a sequence number."""
-        before = None if self._table is None else self._table.transaction_version(_MAINTENANCE)
-        return Transaction(_MAINTENANCE, (before or 0) + 1)
+        return Transaction(_MAINTENANCE, (self._table.transaction(_MAINTENANCE) or 0) + 1)
 
     def _stamp(self, synced_at: datetime) -> datetime:
         newest = self.versions().select(pl.col("_synced_at").max()).collect(engine="streaming").item()
@@ -368,10 +343,10 @@ class ObjectLog:
         coverage: Coverage | None,
     ) -> Appended:
         """Write versions as they come, and then all that there is to tell of them, in one commit."""
-        stored = self._schema()
+        stored = self._table.schema
         columns = {**stored, **schema, "_deleted": pl.Boolean(), "_synced_at": INSTANT}
         files = DataFiles(self.path, stamp)
-        with self._writing(files):
+        with self._table.writing(files):
             for each in versions:
                 if isinstance(each, Page):
                     files.take(each)
@@ -380,85 +355,19 @@ class ObjectLog:
                 files.add(frame.select(name for name in columns if name in frame.columns))
             if not (files.actions or transactions or columns.keys() - stored.keys()):
                 return Appended(0, 0)
-            self._put(files.actions, columns, transactions, coverage)
+            self._table.put(files, columns, transactions, self._telling(coverage))
         if files.actions:
-            self._compact()
+            self._table.compact(self._compact_at)
         return Appended(files.live, files.deleted)
 
-    @contextmanager
-    def _writing(self, files: DataFiles | None = None) -> Iterator[None]:
-        """Look at the newest state after a commit; say of one that failed whether another was faster."""
-        is_first = self._table is None
-        try:
-            yield
-        except (CommitFailedError, DeltaError, OSError, pl.exceptions.PolarsError) as error:
-            if files is not None:
-                files.remove()
-            self.reload()
-            if not isinstance(error, CommitFailedError) and not (is_first and self.exists):
-                raise StoreError(
-                    f"{self.object}: cannot write to {self.path}: {_line(error)}",
-                    hint="look at the disk and the permissions of the store",
-                ) from error
-            raise StoreError(
-                f"{self.object}: another sync is writing to this store; nothing of this one was added",
-                hint="let it finish, then run this again",
-            ) from error
-        self.reload()
-
-    def _properties(self, transactions: list[Transaction], coverage: Coverage | None) -> CommitProperties:
-        """What a commit tells beside its rows; it is tried once, on the state that this handle looks at."""
-        coverage = coverage or self._told()
+    def _telling(self, coverage: Coverage | None) -> Coverage | None:
+        """What a commit is to tell: what the newest one told, unless more was read; of nobody removed."""
+        coverage = coverage or self._table.told
         if coverage is not None and (listed := {*coverage.unread, *coverage.unseen}):
             left = listed - self.erased.removed(self.object, listed)
             unread, unseen = (tuple(sorted(left & {*ids})) for ids in (coverage.unread, coverage.unseen))
             coverage = replace(coverage, unread=unread, unseen=unseen)
-        # with retries delta-rs would put the rows after a commit whose watermark we have not seen
-        return CommitProperties(
-            app_transactions=transactions, max_commit_retries=0, custom_metadata=telling(coverage)
-        )
-
-    def _put(
-        self,
-        actions: list[AddAction],
-        columns: Mapping[str, pl.DataType],
-        transactions: list[Transaction],
-        coverage: Coverage | None,
-    ) -> None:
-        properties = self._properties(transactions, coverage)
-        if self._table is None:
-            create_table_with_add_actions(
-                str(self.path),
-                _delta_schema(columns),
-                actions,
-                "error",
-                # statistics of any other column would keep personal data in the log for ever
-                configuration={"delta.dataSkippingStatsColumns": "_synced_at"},
-                commit_properties=properties,
-            )
-            return
-        if columns.keys() - self._schema().keys():
-            self._widen(columns, coverage)
-        self._table.create_write_transaction(
-            [*actions], "append", self._table.schema(), commit_properties=properties
-        )
-
-    def _widen(self, columns: Mapping[str, pl.DataType], coverage: Coverage | None) -> None:
-        """Add columns in a commit of their own, which tells since when they are known, and of no row."""
-        if self._table is None:
-            return
-        known, version = self._told(), self._table.version()
-        if known is not None and coverage is not None:
-            known = replace(known, since=coverage.since)
-        write_deltalake(
-            self._table,
-            pl.DataFrame(schema=dict(columns)),
-            mode="append",
-            schema_mode="merge",
-            commit_properties=CommitProperties(max_commit_retries=0, custom_metadata=telling(known)),
-        )
-        if self._table.version() != version + 1:
-            raise CommitFailedError("somebody else has committed meanwhile")
+        return coverage
 
     def _still_unseen(
         self, unseen: tuple[str, ...], rows: pl.DataFrame | Pages, deletions: pl.DataFrame | None
@@ -474,33 +383,10 @@ class ObjectLog:
             seen.update(tombstones(self.newest_of(gone["Id"]), gone)["Id"])
         return tuple(each for each in unseen if each not in seen)
 
-    def _compact(self) -> None:
-        if self._table is not None and len(self._table.file_uris()) >= self._compact_at:
-            with self._writing():
-                maintenance.compact(self._table, self.path)
-
     def _instant(self, name: str) -> datetime | None:
-        stored = None if self._table is None else self._table.transaction_version(name)
+        stored = self._table.transaction(name)
         return None if stored is None else from_micros(stored)
-
-    def _schema(self) -> dict[str, pl.DataType]:
-        if self._table is None:
-            return {}
-        return {field.name: _TYPES[_type_name(field.type)] for field in self._table.schema().fields}
 
 
 def _batches(rows: pl.DataFrame | Pages) -> Iterable[pl.DataFrame]:
     return rows if isinstance(rows, Pages) else [rows.unique("Id", keep="last", maintain_order=True)]
-
-
-def _delta_schema(columns: Mapping[str, pl.DataType]) -> Schema:
-    names = {kind: name for name, kind in _TYPES.items()}
-    return Schema([Field(name, PrimitiveType(names[kind])) for name, kind in columns.items()])
-
-
-def _type_name(kind: object) -> str:
-    return str(getattr(kind, "type", kind))
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

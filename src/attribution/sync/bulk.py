@@ -27,7 +27,6 @@ BULK_PAGE_ROWS: Final = 50_000
 """Rows of a page of a bulk job."""
 _LONGEST_POLL: Final = 10.0
 _LONGEST_WAIT: Final = 4 * 3600.0
-_CHUNK: Final = 1 << 20
 _KEPT: Final = timedelta(days=7) - timedelta(hours=1)
 """How long Salesforce keeps the results of a job; less a little, to read them."""
 _GONE: Final = frozenset({Kind.MISSING, Kind.LOCATOR, Kind.FATAL})
@@ -315,7 +314,7 @@ class BulkRead:
             expected = response.headers.get("Sforce-NumberOfRecords", "")
             if not expected.isdigit():
                 raise Garbled("no Sforce-NumberOfRecords")
-            page = parsed(b"".join(response.iter_content(_CHUNK)), self.fields, types)
+            page = parsed(b"".join(response.iter_content(None)), self.fields, types)
             if page.height != int(expected):
                 raise Garbled(f"a page of {expected} rows holds {page.height}")
             following = response.headers.get("Sforce-Locator")

@@ -10,8 +10,8 @@ from attribution.mapping import Mapping, split_path
 from attribution.mirror.logs import Logs
 from attribution.readings import readings
 from attribution.settings import together
+from attribution.sync.descriptions import ObjectSummary
 from attribution.sync.planning import described, problems
-from attribution.sync.source import ObjectSummary
 
 __all__ = ["check_mapping", "complete_until"]
 

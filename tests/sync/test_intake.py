@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
+from attribution.sync.descriptions import FieldDescription, ObjectDescription
 from attribution.sync.intake import Intake
-from attribution.sync.source import FieldDescription, ObjectDescription
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 FIELDS = ("Rank", "Id")

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attribution.sync.bulk import parsed
+from attribution.sync.descriptions import FieldDescription, ObjectDescription, ObjectSummary
 from attribution.sync.rest import as_text
 from attribution.sync.rows import column_types, told_types, typed
-from attribution.sync.source import FieldDescription, ObjectDescription, ObjectSummary
 
 ID = "00Q000000000001AAA"
 OBJECTS = {

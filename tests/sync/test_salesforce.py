@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from attribution.errors import CrmError, RefusedError, StoppedEarly, TransientCrmError, UsageError
 from attribution.sync.budget import Budget
+from attribution.sync.descriptions import FieldDescription, ObjectDescription
 from attribution.sync.intake import Intake
 from attribution.sync.salesforce import Salesforce
-from attribution.sync.source import Changes, FieldDescription, ObjectDescription
+from attribution.sync.source import Changes, Query
 from attribution.sync.watermark import Window
 from attribution.testing import Org
 
@@ -55,14 +56,8 @@ def connect(org: Org, waits: list[float] | None = None, **options: Any) -> Sales
 
 def names(salesforce: Salesforce, folder: Path, window: Window = WHOLE) -> list[str]:
     taken = intake(folder, salesforce, "Id", "Name", "SystemModstamp")
-    salesforce.read(
-        ACCOUNT,
-        ("Id", "Name", "SystemModstamp"),
-        window,
-        cursor="SystemModstamp",
-        into=taken,
-        progress=lambda rows, total: None,
-    )
+    query = Query(ACCOUNT, ("Id", "Name", "SystemModstamp"), window, "SystemModstamp")
+    salesforce.read(query, taken, lambda rows, total: None)
     found = sorted(taken.pages.scan().collect()["Name"])
     assert taken.read == len(found)
     # as after a commit
@@ -270,14 +265,8 @@ def test_a_read_that_ends_too_early_goes_on_from_the_last_key(
     org.faults.add("/queryAll", skip=1, status=200, body=early)
     salesforce = connect(org)
     taken = intake(tmp_path, salesforce, "Id", "Name")
-    salesforce.read(
-        ACCOUNT,
-        ("Id", "Name"),
-        WHOLE,
-        cursor=cursor,
-        into=taken,
-        progress=lambda rows, total: None,
-    )
+    query = Query(ACCOUNT, ("Id", "Name"), WHOLE, cursor)
+    salesforce.read(query, taken, lambda rows, total: None)
     assert taken.pages.scan().collect()["Name"].to_list() == expected
     org.faults.clear()
     # two of three, and not the first two: the last key tells nothing then

@@ -17,8 +17,9 @@ from attribution.errors import AttributionError, CrmError, TransientCrmError
 from attribution.mirror.durable import replace
 from attribution.sync.failures import RETRIED, Garbled, Kind, kind_of, read_json
 from attribution.sync.intake import Intake
+from attribution.sync.rest import selected, soql_of
 from attribution.sync.rows import told_types
-from attribution.sync.source import ObjectDescription
+from attribution.sync.source import Query
 from attribution.sync.wire import Wire
 
 __all__ = ["BULK_PAGE_ROWS", "BulkRead", "JobFailed", "Staging"]
@@ -149,15 +150,15 @@ class BulkRead:
 
     wire: Wire
     jobs_path: str
-    description: ObjectDescription
-    soql: str
-    fields: Sequence[str]
-    """In the order of the query. The last must never be empty: a row cut short shows by it."""
-    until: datetime
-    """End of the window that is read."""
+    query: Query
     into: Intake
     poll_seconds: float
     progress: Callable[[int, int | None], None]
+
+    @property
+    def soql(self) -> str:
+        """The query of the job."""
+        return soql_of(self.query)
 
     @property
     def kept(self) -> Staging:
@@ -192,8 +193,10 @@ class BulkRead:
 
     def _read_new_job(self) -> int:
         job = self._created()
-        now = self.wire.server_time or self.until
-        begun = self.kept.save(_Begun(id=job.id, soql=self.soql, until=self.until, created_at=now))
+        now = self.wire.server_time or self.query.window.until
+        begun = self.kept.save(
+            _Begun(id=job.id, soql=self.soql, until=self.query.window.until, created_at=now)
+        )
         try:
             return self._read(begun, job)
         except JobFailed:
@@ -211,7 +214,7 @@ class BulkRead:
         self._forget()
         if before is not None:
             self._abort_orphan(before)
-        now = self.wire.server_time or self.until
+        now = self.wire.server_time or self.query.window.until
         self.kept.intend(now)
         try:
             return self.wire.call(
@@ -234,7 +237,7 @@ class BulkRead:
             orphans = [
                 each
                 for each in listed
-                if (each.object, each.operation) == (self.description.name, "queryAll")
+                if (each.object, each.operation) == (self.query.description.name, "queryAll")
                 and each.state in _RUNNING
                 and each.created_at >= since.replace(microsecond=0)
             ]
@@ -308,13 +311,14 @@ class BulkRead:
     def _page(self, path: str, locator: str) -> tuple[pl.DataFrame, str]:
         """One page of results, and where the next one begins; the empty text after the last."""
         params = {"maxRecords": str(BULK_PAGE_ROWS)} | ({"locator": locator} if locator else {})
-        types = told_types(self.description, self.fields)
+        fields = selected(self.query.fields)
+        types = told_types(self.query.description, fields)
 
         def accept(response: requests.Response) -> tuple[pl.DataFrame, str]:
             expected = response.headers.get("Sforce-NumberOfRecords", "")
             if not expected.isdigit():
                 raise Garbled("no Sforce-NumberOfRecords")
-            page = parsed(b"".join(response.iter_content(None)), self.fields, types)
+            page = parsed(b"".join(response.iter_content(None)), fields, types)
             if page.height != int(expected):
                 raise Garbled(f"a page of {expected} rows holds {page.height}")
             following = response.headers.get("Sforce-Locator")

@@ -15,10 +15,10 @@ from attribution.mapping import Mapping, split_path
 from attribution.mirror.log import ObjectLog
 from attribution.readings import Reading, readings
 from attribution.settings import closest
+from attribution.sync.descriptions import ObjectDescription
 from attribution.sync.estimation import estimate_object
 from attribution.sync.inquiries import Edition, Won
 from attribution.sync.planning import Describe, Planned, problems, with_followed
-from attribution.sync.source import ObjectDescription
 
 if TYPE_CHECKING:
     from attribution.sync.salesforce import Salesforce

@@ -6,8 +6,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from attribution.sync.descriptions import FieldDescription, ObjectDescription
 from attribution.sync.failures import Garbled
-from attribution.sync.source import FieldDescription, ObjectDescription
 
 __all__ = ["Covered", "Deleted", "DeletedRecords", "Global", "Object", "Page", "described", "validated"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import polars as pl
 
 from attribution.mirror.pages import Pages
+from attribution.sync.descriptions import ObjectDescription, ObjectSummary
 from attribution.sync.rows import Rejected, column_types, typed
-from attribution.sync.source import ObjectDescription, ObjectSummary
 
 __all__ = ["Intake"]
 

@@ -24,7 +24,7 @@ from attribution.sync.planning import Plan, Planned, planned_anew
 from attribution.sync.reconciliation import Reconciliation, is_too_many, reconcile, take_back
 from attribution.sync.report import ObjectReport, Progress, Status
 from attribution.sync.rows import Rejected, column_types
-from attribution.sync.source import NotShown, Source
+from attribution.sync.source import NotShown, Query, Source
 from attribution.sync.watermark import Window, bound_from_clock, next_window, probe_span
 
 __all__ = ["OneObject"]
@@ -176,14 +176,7 @@ class OneObject:
         self.reconciled = done.told
 
     def _begun(self, window: Window) -> Window | None:
-        begun = self.source.begun(
-            self.description.name,
-            self.fields,
-            window,
-            cursor=self.description.cursor,
-            where=self.planned.reading.where,
-            staging=self.staging / _WINDOW,
-        )
+        begun = self.source.begun(self._query(self.fields, window), self.staging / _WINDOW)
         return begun if begun is not None and begun.until < window.until else None
 
     def _read_window(self, window: Window) -> None:
@@ -321,19 +314,15 @@ class OneObject:
         # what cannot be read must be known before anything is written, and is told in the same commit
         taken = self._intake(fields, to)
         try:
-            self.source.read(
-                self.description,
-                fields,
-                window,
-                cursor=self.description.cursor,
-                where=where or self.planned.reading.where,
-                into=taken,
-                progress=self._tell,
-                is_quiet=self.is_quiet and window.since is not None,
-            )
+            is_quiet = self.is_quiet and window.since is not None
+            self.source.read(self._query(fields, window, where), taken, self._tell, is_quiet=is_quiet)
         finally:
             self._taken(taken)
         return taken
+
+    def _query(self, fields: Sequence[str], window: Window, where: str | None = None) -> Query:
+        where = where or self.planned.reading.where
+        return Query(self.description, tuple(fields), window, self.description.cursor, where)
 
     def _intake(self, fields: Sequence[str], to: str) -> Intake:
         """Where the records of one read are put: in a folder of their own, beside those of other reads."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from attribution.mapping import Mapping, split_path
 from attribution.readings import DECISIONS, OVERLAPS, readings
-from attribution.sync.source import FieldDescription, ObjectDescription
+from attribution.sync.descriptions import FieldDescription, ObjectDescription
 
 __all__ = ["personal_fields"]
 
@@ -44,7 +44,7 @@ def personal_fields(
 
     Examples
     --------
-    >>> from attribution.sync.source import FieldDescription, ObjectDescription
+    >>> from attribution.sync.descriptions import FieldDescription, ObjectDescription
     >>> types = {"Id": "id", "AccountId": "reference", "Email": "email", "Birthdate": "date"}
     >>> fields = {name: FieldDescription(name, kind) for name, kind in types.items()}
     >>> contact = ObjectDescription("Contact", fields, is_replicateable=True)

@@ -17,8 +17,9 @@ from attribution.mapping import Meaning, Named, split_path
 from attribution.mirror.log import ObjectLog
 from attribution.readings import Reading, readings
 from attribution.settings import closest, together
+from attribution.sync.descriptions import FieldDescription, ObjectDescription, ObjectSummary
 from attribution.sync.schema import Schema
-from attribution.sync.source import FieldDescription, NotShown, ObjectDescription, ObjectSummary, Source
+from attribution.sync.source import NotShown, Source
 
 __all__ = ["Describe", "Plan", "Planned", "described", "plan", "planned_anew", "problems", "with_followed"]
 

@@ -22,7 +22,7 @@ from attribution.mirror.pages import Pages
 from attribution.sync.intake import Intake
 from attribution.sync.planning import Plan, Planned
 from attribution.sync.rows import Rejected, column_types, typed
-from attribution.sync.source import Source
+from attribution.sync.source import Query, Source
 from attribution.sync.watermark import Window, deletion_span
 
 __all__ = ["Reconciliation", "is_too_many", "reconcile", "take_back"]
@@ -306,9 +306,8 @@ class _Comparison:
         shutil.rmtree(self.staging, ignore_errors=True)
         description, objects = self.planned.description, self.plan.objects
         taken = Intake(self.staging, description, fields, objects, lambda: self.source.server_time)
-        self.source.read(
-            description, fields, window, cursor=cursor, where=where, into=taken, progress=self.progress
-        )
+        query = Query(description, tuple(fields), window, cursor, where)
+        self.source.read(query, taken, self.progress)
         self.read += taken.read
         self.rejected += taken.rejected
         return taken.pages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -11,10 +12,11 @@ import polars as pl
 from attribution.errors import CrmError, TransientCrmError
 from attribution.sync.documents import Page, validated
 from attribution.sync.failures import Garbled, Kind, kind_of, read_json
+from attribution.sync.source import Query
 from attribution.sync.watermark import Window, halved, literal
 from attribution.sync.wire import Wire
 
-__all__ = ["PAGE_ROWS", "Queries", "Take", "as_text", "condition", "selected"]
+__all__ = ["PAGE_ROWS", "Queries", "Take", "as_text", "condition", "selected", "soql_of"]
 
 T = TypeVar("T")
 
@@ -93,27 +95,19 @@ class Queries:
 
         return _by_ids(ids, ask)
 
-    def of_window(
-        self,
-        object: str,
-        fields: Sequence[str],
-        window: Window,
-        cursor: str | None,
-        where: str | None,
-        take: Take,
-        progress: Callable[[int, int | None], None],
-    ) -> int:
+    def of_window(self, query: Query, take: Take, progress: Callable[[int, int | None], None]) -> int:
         """Read a window, and tell how many different rows it has.
 
         One that takes Salesforce too long is read in halves, and these again.
         """
+        name, fields = query.description.name, selected(query.fields)
         try:
-            return self._of_keys(object, fields, window, cursor, where, take, progress)
+            return self._of_keys(name, fields, query.window, query.cursor, query.where, take, progress)
         except CrmError as error:
-            halves = halved(window) if cursor and kind_of(error) is Kind.TIMEOUT else ()
+            halves = halved(query.window) if query.cursor and kind_of(error) is Kind.TIMEOUT else ()
             if not halves:
                 raise
-        return sum(self.of_window(object, fields, half, cursor, where, take, progress) for half in halves)
+        return sum(self.of_window(replace(query, window=half), take, progress) for half in halves)
 
     def _of_keys(
         self,
@@ -250,6 +244,12 @@ def _after(page: pl.DataFrame, cursor: str | None) -> str | None:
 def selected(fields: Sequence[str]) -> list[str]:
     """Id comes last, because it is never empty: that shows a row of a bulk page that was cut short."""
     return [name for name in fields if name != "Id"] + ["Id"]
+
+
+def soql_of(query: Query) -> str:
+    """One query for all records."""
+    met = condition(query.cursor, query.window, query.where)
+    return f"SELECT {', '.join(selected(query.fields))} FROM {query.description.name}{met}"
 
 
 def condition(cursor: str | None, window: Window | None, where: str | None) -> str:

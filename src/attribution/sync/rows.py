@@ -9,7 +9,7 @@ from typing import Final
 import polars as pl
 
 from attribution.arrays import DECIMAL, INSTANT
-from attribution.sync.source import FieldDescription, ObjectDescription, ObjectSummary
+from attribution.sync.descriptions import FieldDescription, ObjectDescription, ObjectSummary
 
 __all__ = ["Rejected", "TypedRows", "column_types", "told_types", "typed"]
 
@@ -80,7 +80,7 @@ def typed(
     Examples
     --------
     >>> import polars as pl
-    >>> from attribution.sync.source import FieldDescription, ObjectDescription
+    >>> from attribution.sync.descriptions import FieldDescription, ObjectDescription
     >>> fields = {"Id": FieldDescription("Id", "id"), "Rank": FieldDescription("Rank", "int")}
     >>> level = ObjectDescription("ChannelProgramLevel", fields, is_replicateable=True)
     >>> page = pl.DataFrame({"Id": ["0Pv000000000001AAA", "0Pv000000000002AAA"], "Rank": ["1", "gold"]})

@@ -19,14 +19,15 @@ from attribution.arrays import INSTANT
 from attribution.errors import CrmError, RefusedError, StoppedEarly, TransientCrmError
 from attribution.sync.budget import Budget
 from attribution.sync.credentials import Connection, Environment, login_for
+from attribution.sync.descriptions import ObjectDescription, ObjectSummary
 from attribution.sync.documents import Covered, DeletedRecords, Global, Object, described, validated
 from attribution.sync.failures import Garbled, Kind, kind_of, read_json
 from attribution.sync.inquiries import Inquiries
 from attribution.sync.intake import Intake
 from attribution.sync.rest import selected
 from attribution.sync.schema import Kept, Schema
-from attribution.sync.source import Changes, Deletions, ObjectDescription, ObjectSummary
-from attribution.sync.transport import Asked, Transport
+from attribution.sync.source import Changes, Deletions, Query
+from attribution.sync.transport import Transport
 from attribution.sync.watermark import Window
 from attribution.sync.wire import Wire
 
@@ -309,23 +310,17 @@ class Salesforce(Inquiries):
 
     def read(
         self,
-        description: ObjectDescription,
-        fields: Sequence[str],
-        window: Window,
-        *,
-        cursor: str | None,
-        where: str | None = None,
+        query: Query,
         into: Intake,
         progress: Callable[[int, int | None], None],
+        *,
         is_quiet: bool = False,
     ) -> None:
-        """Put every record changed in a window, soft-deleted ones included, into an intake.
+        """Put every record that a query asks for, soft-deleted ones included, into an intake.
 
-        ``where`` is one more condition, in SOQL, that they meet.
         Up to 5,000 rows come by REST, more by a bulk job, unless the object cannot be read that way.
         """
-        asked = Asked(description.name, tuple(fields), window, cursor, where)
-        self._transport.read(asked, description, into, progress, is_quiet=is_quiet)
+        self._transport.read(query, into, progress, is_quiet=is_quiet)
 
     def read_ids(
         self, object: str, fields: Sequence[str], ids: Sequence[str], *, where: str | None = None
@@ -333,18 +328,9 @@ class Salesforce(Inquiries):
         """Those of the given records that there are, soft-deleted ones included, every value as text."""
         yield from self._transport.queries.of_ids(object, selected(fields), ids, where)
 
-    def begun(
-        self,
-        object: str,
-        fields: Sequence[str],
-        window: Window,
-        *,
-        cursor: str | None,
-        where: str | None = None,
-        staging: Path,
-    ) -> Window | None:
-        """The window of a read that was begun earlier and can be continued, if it starts like this one."""
-        return self._transport.begun(Asked(object, tuple(fields), window, cursor, where), staging)
+    def begun(self, query: Query, staging: Path) -> Window | None:
+        """The window of a read that was begun in a folder and can be gone on with; None if there is none."""
+        return self._transport.begun(query, staging)
 
     def _get(self, document: type[M], path: str, params: Mapping[str, str] | None = None) -> M:
         return self._wire.call(

@@ -7,25 +7,22 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 
 import polars as pl
 
 from attribution.errors import CrmError, RefusedError, StoppedEarly
 from attribution.sync.budget import Budget
+from attribution.sync.descriptions import ObjectDescription, ObjectSummary
+from attribution.sync.intake import Intake
 from attribution.sync.schema import Schema
 from attribution.sync.watermark import Window
-
-if TYPE_CHECKING:
-    from attribution.sync.intake import Intake
 
 __all__ = [
     "Changes",
     "Deletions",
-    "FieldDescription",
     "NotShown",
-    "ObjectDescription",
-    "ObjectSummary",
+    "Query",
     "Source",
     "Visibility",
 ]
@@ -36,65 +33,17 @@ class NotShown(RefusedError):
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectSummary:
-    """One object of the list of all objects."""
+class Query:
+    """Which records of an object are read, and which fields of them."""
 
-    name: str
-    key_prefix: str | None
-    """First three characters of the ids of its records; None where they have none of their own."""
-    is_queryable: bool
-    label: str = ""
-    """What people call it."""
-
-
-@dataclass(frozen=True, slots=True)
-class FieldDescription:
-    """One field that the connected user may read."""
-
-    name: str
-    type: str
-    """Salesforce's own name of the type, such as ``currency`` or ``reference``."""
-    refers_to: tuple[str, ...] = ()
-    """Objects a lookup may point to; several make it polymorphic."""
-    is_filterable: bool = True
-    label: str = ""
-    """What people call it."""
-    values: tuple[str, ...] = ()
-    """What can be picked, active values only; empty where anything can be written."""
-
-    @property
-    def is_picked(self) -> bool:
-        """Whether its values are picked from a list."""
-        return self.type in ("picklist", "multipicklist")
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectDescription:
-    """One object as the connected user sees it: fields hidden by field-level security are absent."""
-
-    name: str
-    fields: Mapping[str, FieldDescription]
-    is_replicateable: bool
-    """Whether the CRM tells until when it is safe to read, and which records are gone."""
-    children: tuple[tuple[str, str], ...] = ()
-    """Object and field of every lookup that points here."""
-    owned: frozenset[tuple[str, str]] = frozenset()
-    """Those of them whose records are deleted together with the record they point to."""
-
-    @property
-    def cursor(self) -> str | None:
-        """Field by which changes are found, or None if the object can only be read whole."""
-        for name in ("SystemModstamp", "CreatedDate"):
-            field = self.fields.get(name)
-            if field is not None and field.is_filterable:
-                return name
-        return None
-
-    @property
-    def lookups(self) -> dict[str, str]:
-        """Per lookup to one object only: that object."""
-        fields = self.fields.values()
-        return {field.name: field.refers_to[0] for field in fields if len(field.refers_to) == 1}
+    description: ObjectDescription
+    fields: tuple[str, ...]
+    window: Window
+    """When they were changed."""
+    cursor: str | None
+    """Field that tells when; None: the object is read whole."""
+    where: str | None = None
+    """One more condition, in SOQL, that they meet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,19 +148,14 @@ class Source(Protocol):
 
     def read(
         self,
-        description: ObjectDescription,
-        fields: Sequence[str],
-        window: Window,
-        *,
-        cursor: str | None,
-        where: str | None = None,
+        query: Query,
         into: Intake,
         progress: Callable[[int, int | None], None],
+        *,
         is_quiet: bool = False,
     ) -> None:
-        """Put every record changed in a window, soft-deleted ones included, into an intake.
+        """Put every record that a query asks for, soft-deleted ones included, into an intake.
 
-        ``where`` is one more condition, in SOQL, that they meet.
         A read that was begun in the folder of the intake, by another process, is gone on with. ``progress``
         is told how many rows have been read and how many are expected. Either every row is there or an
         error is raised. A record may come more than once; the last time counts.
@@ -226,17 +170,8 @@ class Source(Protocol):
         """Those of the given records that there are, soft-deleted ones included, every value as text."""
         ...
 
-    def begun(
-        self,
-        object: str,
-        fields: Sequence[str],
-        window: Window,
-        *,
-        cursor: str | None,
-        where: str | None = None,
-        staging: Path,
-    ) -> Window | None:
-        """The window of a read that was begun earlier and can be continued, if it starts like this one."""
+    def begun(self, query: Query, staging: Path) -> Window | None:
+        """The window of a read that was begun in a folder and can be gone on with; None if there is none."""
         ...
 
     def count(

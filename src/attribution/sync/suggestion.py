@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from attribution.errors import CrmError
-from attribution.sync.source import FieldDescription, ObjectDescription, ObjectSummary
+from attribution.sync.descriptions import FieldDescription, ObjectDescription, ObjectSummary
 
 if TYPE_CHECKING:
     from attribution.sync.salesforce import Salesforce

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -12,12 +12,12 @@ from attribution.errors import AttributionError, CrmError, StoppedEarly, Transie
 from attribution.sync.bulk import BULK_PAGE_ROWS, BulkRead, JobFailed, Staging
 from attribution.sync.failures import Kind, kind_of
 from attribution.sync.intake import Intake
-from attribution.sync.rest import PAGE_ROWS, Queries, condition, selected
-from attribution.sync.source import ObjectDescription
+from attribution.sync.rest import PAGE_ROWS, Queries, soql_of
+from attribution.sync.source import Query
 from attribution.sync.watermark import Window
 from attribution.sync.wire import Wire
 
-__all__ = ["Asked", "Transport"]
+__all__ = ["Transport"]
 
 _BULK_ABOVE: Final = 5_000
 """More rows than this are read in bulk."""
@@ -29,28 +29,6 @@ _COUNTED: Final = 3
 """How often a window is read that delivers fewer rows than were counted."""
 
 Told = Callable[[int, int | None], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """Which records are read, and what of them."""
-
-    object: str
-    fields: tuple[str, ...]
-    window: Window
-    cursor: str | None
-    where: str | None
-
-    @property
-    def selected(self) -> list[str]:
-        """The fields in the order in which they are asked for."""
-        return selected(self.fields)
-
-    @property
-    def soql(self) -> str:
-        """One query for all of them."""
-        met = condition(self.cursor, self.window, self.where)
-        return f"SELECT {', '.join(self.selected)} FROM {self.object}{met}"
 
 
 class Transport:
@@ -80,8 +58,7 @@ class Transport:
 
     def read(
         self,
-        asked: Asked,
-        description: ObjectDescription,
+        query: Query,
         into: Intake,
         progress: Told,
         *,
@@ -89,22 +66,22 @@ class Transport:
     ) -> None:
         """Take the records changed in a window; see :meth:`attribution.sync.source.Source.read`."""
         begun = Staging(into.folder).begun(self._wire.server_time)
-        if begun is not None and begun.soql == asked.soql:
-            self._in_bulk(asked, description, into, progress, None)
+        if begun is not None and begun.soql == soql_of(query):
+            self._in_bulk(query, into, progress, None)
             return
-        counted = self._counted(asked)
+        counted = self._counted(query)
         progress(0, counted)
         if counted == 0 and is_quiet:
             return
         for _ in range(_COUNTED):
             if counted is None or counted > _BULK_ABOVE:
-                rows = self._in_bulk(asked, description, into, progress, counted)
+                rows = self._in_bulk(query, into, progress, counted)
             else:
-                rows = self._by_rest(asked, into, progress)
+                rows = self._by_rest(query, into, progress)
             if counted is None or rows >= counted:
                 return
             # records leave a window where they are edited or purged meanwhile; else one of the two is wrong
-            counted = self._counted(asked)
+            counted = self._counted(query)
             if counted is None or rows >= counted:
                 return
             Staging(into.folder).clear()
@@ -112,29 +89,29 @@ class Transport:
             f"Salesforce: a query of {counted:,} rows delivered {rows:,}", hint="run the sync again"
         )
 
-    def begun(self, asked: Asked, staging: Path) -> Window | None:
+    def begun(self, query: Query, staging: Path) -> Window | None:
         """The window of a bulk job that was begun earlier, if it starts like this one."""
         begun = Staging(staging).begun(self._wire.server_time)
         if begun is None:
             return None
-        earlier = replace(asked, window=Window(asked.window.since, begun.until))
-        return earlier.window if begun.soql == earlier.soql else None
+        earlier = replace(query, window=Window(query.window.since, begun.until))
+        return earlier.window if begun.soql == soql_of(earlier) else None
 
-    def _counted(self, asked: Asked) -> int | None:
+    def _counted(self, query: Query) -> int | None:
         """How many rows a window has; None where it takes too long to count them."""
         try:
-            return self.queries.count(asked.object, asked.where, window=asked.window, cursor=asked.cursor)
+            return self.queries.count(
+                query.description.name, query.where, window=query.window, cursor=query.cursor
+            )
         except AttributionError as error:
             if kind_of(error) is not Kind.TIMEOUT:
                 raise
             return None
 
-    def _by_rest(self, asked: Asked, into: Intake, progress: Told) -> int:
+    def _by_rest(self, query: Query, into: Intake, progress: Told) -> int:
         into.restart()
         try:
-            return self.queries.of_window(
-                asked.object, asked.selected, asked.window, asked.cursor, asked.where, into.add, progress
-            )
+            return self.queries.of_window(query, into.add, progress)
         except BaseException:
             # nobody could go on after them
             into.restart()
@@ -142,8 +119,7 @@ class Transport:
 
     def _in_bulk(
         self,
-        asked: Asked,
-        description: ObjectDescription,
+        query: Query,
         into: Intake,
         progress: Told,
         rows: int | None,
@@ -153,10 +129,7 @@ class Transport:
             return BulkRead(
                 self._wire,
                 f"{self._base}/jobs/query",
-                description,
-                asked.soql,
-                asked.selected,
-                asked.window.until,
+                query,
                 into,
                 self._poll_seconds,
                 progress,
@@ -164,10 +137,10 @@ class Transport:
         except (CrmError, StoppedEarly) as error:
             # each is told before the first page
             if isinstance(error, JobFailed) or kind_of(error) is Kind.BULK_QUOTA:
-                self._refuse_if_costly(error, self._counted(asked) if rows is None else rows)
+                self._refuse_if_costly(error, self._counted(query) if rows is None else rows)
             elif kind_of(error) is not Kind.NOT_BULK:
                 raise
-        return self._by_rest(asked, into, progress)
+        return self._by_rest(query, into, progress)
 
     def _refuse_if_costly(self, error: AttributionError, rows: int | None) -> None:
         calls = math.inf if rows is None else math.ceil(rows / PAGE_ROWS)

@@ -25,6 +25,7 @@ from attribution.sync.drift import FieldDrift, MonthDrift, ObjectVerification, V
 from attribution.sync.intake import Intake
 from attribution.sync.planning import Plan, Planned
 from attribution.sync.rows import column_types, typed
+from attribution.sync.source import Query
 from attribution.sync.watermark import Window, deletion_span
 
 if TYPE_CHECKING:
@@ -296,15 +297,8 @@ class _Comparison:
         description, objects = self.planned.description, self.plan.objects
         taken = Intake(staging, description, fields, objects, lambda: self.source.server_time)
         try:
-            self.source.read(
-                description,
-                fields,
-                window,
-                cursor=cursor,
-                where=where,
-                into=taken,
-                progress=lambda rows, total: None,
-            )
+            query = Query(description, tuple(fields), window, cursor, where)
+            self.source.read(query, taken, lambda rows, total: None)
             # what was erased here is no drift
             yield from (self.log.erased.applied(self.name, page) for page in taken.pages)
         finally:

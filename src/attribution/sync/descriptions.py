@@ -1,0 +1,70 @@
+"""Objects and their fields, as the CRM describes them to the connected user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["FieldDescription", "ObjectDescription", "ObjectSummary"]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectSummary:
+    """One object of the list of all objects."""
+
+    name: str
+    key_prefix: str | None
+    """First three characters of the ids of its records; None where they have none of their own."""
+    is_queryable: bool
+    label: str = ""
+    """What people call it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldDescription:
+    """One field that the connected user may read."""
+
+    name: str
+    type: str
+    """Salesforce's own name of the type, such as ``currency`` or ``reference``."""
+    refers_to: tuple[str, ...] = ()
+    """Objects a lookup may point to; several make it polymorphic."""
+    is_filterable: bool = True
+    label: str = ""
+    """What people call it."""
+    values: tuple[str, ...] = ()
+    """What can be picked, active values only; empty where anything can be written."""
+
+    @property
+    def is_picked(self) -> bool:
+        """Whether its values are picked from a list."""
+        return self.type in ("picklist", "multipicklist")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectDescription:
+    """One object as the connected user sees it: fields hidden by field-level security are absent."""
+
+    name: str
+    fields: Mapping[str, FieldDescription]
+    is_replicateable: bool
+    """Whether the CRM tells until when it is safe to read, and which records are gone."""
+    children: tuple[tuple[str, str], ...] = ()
+    """Object and field of every lookup that points here."""
+    owned: frozenset[tuple[str, str]] = frozenset()
+    """Those of them whose records are deleted together with the record they point to."""
+
+    @property
+    def cursor(self) -> str | None:
+        """Field by which changes are found, or None if the object can only be read whole."""
+        for name in ("SystemModstamp", "CreatedDate"):
+            field = self.fields.get(name)
+            if field is not None and field.is_filterable:
+                return name
+        return None
+
+    @property
+    def lookups(self) -> dict[str, str]:
+        """Per lookup to one object only: that object."""
+        fields = self.fields.values()
+        return {field.name: field.refers_to[0] for field in fields if len(field.refers_to) == 1}

@@ -437,7 +437,8 @@ def test_an_unreadable_row_is_rejected_and_an_opportunity_stays_in_the_counts(
             )
         ],
     }
-    org.faults.add("/queryAll", skip=2, status=200, body=body)
+    # as often as such an answer is asked for again
+    org.faults.add("/queryAll", skip=2, times=3, status=200, body=body)
     store = Store(tmp_path)
     report = store.sync(connect(org), objects=["Opportunity"])
     assert [(each.id, each.reason.partition(";")[0]) for each in report.rejected] == [

@@ -305,7 +305,7 @@ def test_a_sync_that_read_no_object_is_in_the_ledger_too(org: Org, tmp_path: Pat
 
 def test_the_description_of_another_object_is_not_kept(org: Org, tmp_path: Path) -> None:
     store = Store(tmp_path)
-    other = {"name": "Contact", "fields": [{"name": name, "type": "string"} for name in FIELDS]}
+    other = {"name": "Contact", "fields": [{"name": "Id", "type": "id"}]}
     modified = {"Last-Modified": "Mon, 01 Jun 2026 12:00:00 GMT"}
     org.faults.add("/Account/describe", status=200, body=other, headers=modified, times=None)
     with pytest.raises(AttributionError, match="the description of another object"):

@@ -93,11 +93,38 @@ def test_an_unreadable_record_that_is_gone_is_let_go(org: Org, tmp_path: Path) -
     assert store.rows("Account")["Name"].to_list() == ["good"]
 
 
-def test_a_record_without_an_id_of_its_object_cannot_be_asked_for(org: Org, tmp_path: Path) -> None:
+def test_a_record_of_another_object_is_no_answer(org: Org, tmp_path: Path) -> None:
     store = Store(tmp_path)
     odd(org, 2, Id="006Ab0000000001IAA")
-    assert len(sync(org, store).rejected) == 1
+    assert sync(org, store).rejected == ()
+    assert sorted(store.rows("Account")["Name"]) == ["good", "odd"]
+
+
+def test_a_record_that_is_always_of_another_object_is_rejected_and_asked_for_once(
+    org: Org, tmp_path: Path
+) -> None:
+    store, strange = Store(tmp_path), "006Ab0000000001IAA"
+    for _ in range(3):
+        odd(org, 2, Id=strange)
+    assert [each.id for each in sync(org, store).rejected] == [strange]
+    assert store.log("Account").coverage.unread == (strange,)
+    org.advance(timedelta(hours=1))
+    sync(org, store)
     assert store.log("Account").coverage.unread == ()
+
+
+def test_where_most_records_are_of_another_object_nothing_is_stored(org: Org, tmp_path: Path) -> None:
+    org.insert("Account", [{"Name": "odd"} for _ in range(6)])
+    org.advance(timedelta(minutes=30))
+    found = page(org)
+    found["records"] = [each | {"Id": each["Id"].replace("001", "006", 1)} for each in found["records"]]
+    org.faults.add("/queryAll$", skip=2, times=3, status=200, body=found)
+    store, source = Store(tmp_path), connect(org)
+    (failed,) = store.sync(source, objects=["Account"]).failed
+    assert "8 of 8 records of Account are of another object" in (failed.message or "")
+    assert store.watermarks == {}
+    sync(org, store)
+    assert len(store.rows("Account")) == 8
 
 
 def test_a_store_of_an_earlier_version_remembers_nobody(org: Org, tmp_path: Path) -> None:

@@ -356,6 +356,9 @@ class ObjectLog:
             if not (files.actions or transactions or columns.keys() - stored.keys()):
                 return Appended(0, 0)
             self._table.put(files, columns, transactions, self._telling(coverage))
+        if not stored:
+            # what a writer has left that was killed before its first commit
+            self._table.sweep()
         if files.actions:
             self._table.compact(self._compact_at)
         return Appended(files.live, files.deleted)

@@ -110,7 +110,8 @@ class Pages:
                     raise FileNotFoundError(file)
                 beside = file.with_suffix(".json")
                 aside = beside.read_text("utf-8") if beside.exists() else ""
-                self._count(file, pl.read_parquet(file, columns=["Id", *OWN], glob=False), aside)
+                # all of it, so that damage is seen before it becomes part of a table
+                self._count(file, pl.read_parquet(file, glob=False), aside)
         except (OSError, pl.exceptions.PolarsError):
             self._forget()
             return False

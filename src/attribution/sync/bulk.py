@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,8 +31,11 @@ _LONGEST_POLL: Final = 10.0
 _LONGEST_WAIT: Final = 4 * 3600.0
 _KEPT: Final = timedelta(days=7) - timedelta(hours=1)
 """How long Salesforce keeps the results of a job; less a little, to read them."""
-_GONE: Final = frozenset({Kind.MISSING, Kind.LOCATOR, Kind.FATAL})
-"""What an answer about a job that was begun earlier can mean if the job is no longer there."""
+_COUNT: Final = re.compile(r"[0-9]{1,12}")
+_EMPTY_PAGES: Final = 3
+"""So many pages without rows may follow each other and still lead somewhere."""
+_GONE: Final = frozenset({Kind.MISSING, Kind.LOCATOR, Kind.FATAL, Kind.REFUSED})
+"""What an answer about a job that was begun earlier can mean if it is no longer there, or not for us."""
 
 
 _RUNNING: Final = ("UploadComplete", "InProgress")
@@ -58,6 +62,7 @@ class _Listed(BaseModel):
     object: str | None = None
     operation: str | None = None
     created_at: Annotated[AwareDatetime, Field(alias="createdDate")]
+    created_by: Annotated[str | None, Field(alias="createdById")] = None
 
 
 class _Listing(BaseModel):
@@ -154,6 +159,8 @@ class BulkRead:
     into: Intake
     poll_seconds: float
     progress: Callable[[int, int | None], None]
+    user_id: Callable[[], str | None]
+    """Tells who is connected; None where Salesforce does not."""
 
     @property
     def soql(self) -> str:
@@ -234,12 +241,14 @@ class BulkRead:
         """Abort the job that was created for the object since an instant, if it is the only one."""
         try:
             listed = self.wire.call("GET", self.jobs_path, _listing_of, params={"jobType": "V2Query"}).records
+            me = self.user_id()
             orphans = [
                 each
                 for each in listed
                 if (each.object, each.operation) == (self.query.description.name, "queryAll")
                 and each.state in _RUNNING
                 and each.created_at >= since.replace(microsecond=0)
+                and (each.created_by or "")[:15] == (me or "")[:15]
             ]
             # of several, somebody else's might be hit; one that is left runs to its end, and that is all
             if len(orphans) == 1:
@@ -261,7 +270,7 @@ class BulkRead:
         if begun.total is None or begun.pages == 0:
             job = self._done(path, job or self.wire.call("GET", path, _job_of))
             begun = self.kept.save(begun.model_copy(update={"total": job.rows}))
-        seen = {begun.locator}
+        seen, empty = {begun.locator}, 0
         while begun.pages == 0 or begun.locator:
             page, locator = self._page(f"{path}/results", begun.locator)
             # the page first: a process that is killed in between asks for it again
@@ -269,7 +278,8 @@ class BulkRead:
             told = {"pages": begun.pages + 1, "rows": self.into.read, "locator": locator}
             begun = self.kept.save(begun.model_copy(update=told))
             self.progress(begun.rows, begun.total)
-            if locator and locator in seen:
+            empty = 0 if page.height else empty + 1
+            if locator and (locator in seen or begun.rows > (begun.total or 0) or empty > _EMPTY_PAGES):
                 self._forget()
                 raise TransientCrmError("Salesforce: the pages of a bulk job go in circles")
             seen.add(locator)
@@ -279,7 +289,7 @@ class BulkRead:
                 f"Salesforce: a bulk job of {begun.total} rows delivered {begun.rows}",
                 hint="run the sync again",
             )
-        if self.into.is_repeating:
+        if self.into.n_different < begun.rows:
             self._forget()
             raise TransientCrmError(
                 "Salesforce: one row of a bulk job came in the place of another", hint="run the sync again"
@@ -316,7 +326,7 @@ class BulkRead:
 
         def accept(response: requests.Response) -> tuple[pl.DataFrame, str]:
             expected = response.headers.get("Sforce-NumberOfRecords", "")
-            if not expected.isdigit():
+            if not _COUNT.fullmatch(expected):
                 raise Garbled("no Sforce-NumberOfRecords")
             page = parsed(b"".join(response.iter_content(None)), fields, types)
             if page.height != int(expected):

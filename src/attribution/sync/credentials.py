@@ -9,12 +9,12 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Annotated, Final, Self
 from urllib.parse import urlsplit
 from xml.parsers.expat import ExpatError
 
 import requests
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from attribution.errors import UsageError
@@ -27,6 +27,8 @@ _WAYS: Final = (
     "set SALESFORCE_INSTANCE_URL and SALESFORCE_ACCESS_TOKEN; or SALESFORCE_DOMAIN, SALESFORCE_CLIENT_ID and "
     "SALESFORCE_CLIENT_SECRET; or SALESFORCE_CLIENT_ID, SALESFORCE_USERNAME and SALESFORCE_PRIVATE_KEY_FILE"
 )
+_HOST: Final = re.compile(r"[0-9A-Za-z]([0-9A-Za-z.-]{0,250}[0-9A-Za-z])?|[0-9a-f:.]{2,45}")
+"""A name or an address of a machine."""
 _LAST_SOAP_VERSION: Final = 64.0
 
 
@@ -44,8 +46,8 @@ class Connection(BaseModel):
     salesforce_password: SecretStr | None = None
     salesforce_security_token: SecretStr | None = None
     salesforce_api_version: str = "59.0"
-    attribution_retry_base_seconds: float = 0.5
-    attribution_bulk_poll_seconds: float = 0.5
+    attribution_retry_base_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
+    attribution_bulk_poll_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
 
     @classmethod
     def of(cls, **values: object) -> Self:
@@ -124,7 +126,9 @@ def _jwt_bearer(connection: Connection) -> Login:
     try:
         key = file.read_bytes() if file else b""
     except OSError as error:
-        raise UsageError(f"SALESFORCE_PRIVATE_KEY_FILE cannot be read: {error.strerror}") from error
+        raise UsageError(
+            f"SALESFORCE_PRIVATE_KEY_FILE cannot be read: {error.strerror}", hint="it names a PEM file"
+        ) from error
     host = _login_host(connection, default="login.salesforce.com")
 
     def obtain(session: requests.Session) -> Grant:
@@ -136,7 +140,8 @@ def _jwt_bearer(connection: Connection) -> Login:
             assertion = jwt.encode(claims, key, algorithm="RS256")
         except (ValueError, TypeError, jwt.PyJWTError) as error:
             raise UsageError(
-                "SALESFORCE_PRIVATE_KEY_FILE holds no RSA private key", hint="it is a PEM file"
+                "SALESFORCE_PRIVATE_KEY_FILE holds no RSA private key that can be read",
+                hint="it is a PEM file, and not encrypted",
             ) from error
         grant_type = "urn:ietf:params:oauth:grant-type:jwt-bearer"
         return _token_login(session, host, {"grant_type": grant_type, "assertion": assertion}, None)
@@ -197,7 +202,7 @@ def _granted(login: Callable[[], tuple[str, str]]) -> Grant:
     except (SalesforceAuthenticationFailed, AttributeError, ExpatError, RecursionError) as error:
         # a good status, yet no document, or no session in it
         raise Failure(Kind.TRANSIENT, "garbled answer", "no session in it") from error
-    if not token or not instance:
+    if not (isinstance(token, str) and token and isinstance(instance, str) and instance):
         raise Failure(Kind.TRANSIENT, "garbled answer", "no session in it")
     return Grant(instance.rstrip("/"), token)
 
@@ -218,12 +223,20 @@ def _login_host(connection: Connection, default: str | None) -> str:
 
 
 def _host(url: str, variable: str) -> str:
-    parts = urlsplit(url if "://" in url else f"https://{url}")
+    try:
+        parts = urlsplit(url if "://" in url else f"https://{url}")
+        is_address = parts.port is None or parts.port > 0
+    except ValueError:
+        raise _no_address(variable) from None
     if parts.scheme != "https":
         raise UsageError(f"{variable} begins with {parts.scheme}://", hint="only https:// is spoken")
-    if not parts.hostname or parts.username is not None:
-        raise UsageError(f"{variable} is no address", hint="it looks like https://acme.my.salesforce.com")
+    if not is_address or parts.username is not None or not _HOST.fullmatch(parts.hostname or ""):
+        raise _no_address(variable)
     return parts.netloc
+
+
+def _no_address(variable: str) -> UsageError:
+    return UsageError(f"{variable} is no address", hint="it looks like https://acme.my.salesforce.com")
 
 
 def _text(connection: Connection, name: str) -> str:

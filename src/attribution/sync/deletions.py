@@ -12,14 +12,17 @@ from attribution.arrays import INSTANT
 from attribution.errors import CrmError, TransientCrmError
 from attribution.mirror.log import ObjectLog
 from attribution.mirror.pages import Pages
+from attribution.mirror.versions import OWN
 from attribution.sync.report import iso
 from attribution.sync.source import Source
 from attribution.sync.watermark import deletion_span
 
-__all__ = ["DELETION", "Told", "told_deletions", "without_undeleted"]
+__all__ = ["DELETION", "Told", "confirmed", "told_deletions"]
 
 DELETION: Final = {"Id": pl.String(), "deleted_at": INSTANT}
 """A record that is gone, and since when."""
+_SAMPLE: Final = 1_000
+"""Of more deletions than this, about so many are asked for."""
 _COMPARED_EVERY: Final = timedelta(days=1)
 """How often every id is compared where Salesforce does not tell what was purged."""
 
@@ -68,27 +71,36 @@ def told_deletions(source: Source, name: str, before: datetime, until: datetime)
     return Told(found.rows, covered_until, None, ())
 
 
-def without_undeleted(deletions: pl.DataFrame, rows: Pages, log: ObjectLog, source: Source) -> pl.DataFrame:
-    """Decide about records stamped and deleted in one second by asking which of them are live."""
-    if deletions.is_empty() or "SystemModstamp" not in rows.schema:
-        return deletions
-    asked = deletions.group_by("Id").agg(pl.col("deleted_at").max())
+def confirmed(deletions: pl.DataFrame, rows: Pages, log: ObjectLog, source: Source) -> pl.DataFrame:
+    """Those of the listed deletions of live records that the CRM does not show alive.
+
+    It may have listed them wrongly, or they were undeleted since. Of a record that was stamped and deleted in
+    one second, nothing but that tells which came last.
+    """
+    asked = deletions.group_by("Id", maintain_order=True).agg(pl.col("deleted_at").max())
     is_asked = pl.col("Id").is_in(asked["Id"].implode())
-    read = rows.scan().select("Id", "SystemModstamp").filter(is_asked).collect()
+    names = [name for name in ("SystemModstamp", "IsDeleted") if name in rows.schema]
+    read = rows.scan().select("Id", *names).filter(is_asked).collect()
     read = read.unique("Id", keep="last", maintain_order=True)
-    stored = log.newest_of(asked["Id"], ("SystemModstamp",))
-    stored = stored.filter(~pl.col("_deleted")).select("Id", "SystemModstamp")
-    stamps = pl.concat([stored.join(read, on="Id", how="anti"), read])
-    tied = stamps.join(asked, on="Id", how="inner").filter(
-        pl.col("SystemModstamp").dt.truncate("1s") == pl.col("deleted_at").dt.truncate("1s")
-    )
-    if tied.is_empty():
-        return deletions
-    live = source.are_live(log.object, sorted(tied["Id"]))
-    # a tombstone must be later than the version it ends
-    just_after = (
-        tied.filter(~pl.col("Id").is_in(sorted(live)))
-        .select("Id", (pl.col("SystemModstamp") + pl.duration(microseconds=1)).alias("deleted_at"))
-        .cast({"deleted_at": INSTANT})
-    )
-    return pl.concat([deletions.filter(~pl.col("Id").is_in(tied["Id"].to_list())), just_after])
+    stored = log.newest_of(asked["Id"], [name for name in names if name in log.fields])
+    stored = stored.filter(~pl.col("_deleted")).drop(OWN)
+    state = pl.concat([stored.join(read, on="Id", how="anti"), read], how="diagonal")
+    if "IsDeleted" in names:
+        # these become tombstones by themselves
+        state = state.filter(~pl.col("IsDeleted").fill_null(value=False))
+    told = asked.join(state, on="Id", how="inner", maintain_order="left")
+    if "SystemModstamp" in names:
+        second = pl.col("SystemModstamp").dt.truncate("1s")
+        told = told.filter(second.is_null() | (second <= pl.col("deleted_at").dt.truncate("1s")))
+        # a tombstone must be later than the version it ends
+        after = (pl.col("SystemModstamp") + pl.duration(microseconds=1)).cast(INSTANT)
+        told = told.with_columns(pl.max_horizontal("deleted_at", after))
+    live = sorted(_live(source, log.object, told["Id"].sort().to_list()))
+    return told.filter(~pl.col("Id").is_in(live)).select(list(DELETION))
+
+
+def _live(source: Source, name: str, ids: list[str]) -> set[str]:
+    """Those of the records that are live; of many, none is where none of a sample is."""
+    sample = ids[:: max(1, len(ids) // _SAMPLE)]
+    live = source.are_live(name, sample) if sample else set()
+    return source.are_live(name, ids) if live and len(sample) < len(ids) else live

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Self, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from attribution.sync.descriptions import FieldDescription, ObjectDescription
 from attribution.sync.failures import Garbled
@@ -12,6 +21,19 @@ from attribution.sync.failures import Garbled
 __all__ = ["Covered", "Deleted", "DeletedRecords", "Global", "Object", "Page", "described", "validated"]
 
 M = TypeVar("M", bound=BaseModel)
+
+_SYSTEM: Final = {"Id": "id", "IsDeleted": "boolean", "CreatedDate": "datetime", "SystemModstamp": "datetime"}
+"""Fields that are of one type in every object."""
+
+
+def _in_utc(told: datetime) -> datetime:
+    try:
+        return told.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("an instant before or after all years") from None
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class _Document(BaseModel):
@@ -59,6 +81,15 @@ class Object(_Document):
     fields: list[_Field]
     children: Annotated[tuple[_Child, ...] | None, Field(alias="childRelationships")] = None
 
+    @model_validator(mode="after")
+    def _check_fields(self) -> Self:
+        types = {field.name: field.type for field in self.fields}
+        if len(types) < len(self.fields):
+            raise ValueError("a field that comes twice")
+        if any(types.get(name, kind) != kind for name, kind in _SYSTEM.items()):
+            raise ValueError("a system field of another type")
+        return self
+
 
 class Page(_Document):
     """Some records of a query."""
@@ -73,22 +104,22 @@ class Covered(_Document):
     """Of getUpdated: which records changed, and until when every change is visible."""
 
     ids: list[str]
-    until: Annotated[AwareDatetime, Field(alias="latestDateCovered")]
+    until: Annotated[Instant, Field(alias="latestDateCovered")]
 
 
 class Deleted(_Document):
     """One deleted record."""
 
     id: str
-    at: Annotated[AwareDatetime, Field(alias="deletedDate")]
+    at: Annotated[Instant, Field(alias="deletedDate")]
 
 
 class DeletedRecords(_Document):
     """Of getDeleted: what was deleted, and for which span that is told."""
 
     records: Annotated[list[Deleted], Field(alias="deletedRecords")]
-    since: Annotated[AwareDatetime | None, Field(alias="earliestDateAvailable")] = None
-    until: Annotated[AwareDatetime | None, Field(alias="latestDateCovered")] = None
+    since: Annotated[Instant | None, Field(alias="earliestDateAvailable")] = None
+    until: Annotated[Instant | None, Field(alias="latestDateCovered")] = None
 
 
 def described(found: Object) -> ObjectDescription:
@@ -111,5 +142,7 @@ def validated(document: type[M], found: Any) -> M:
     try:
         return document.model_validate(found)
     except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise Garbled(f"unexpected document at {where}") from None
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        what = f" at {where}" if where else f": {first['msg'].removeprefix('Value error, ')}"
+        raise Garbled(f"unexpected document{what}") from None

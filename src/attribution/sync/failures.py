@@ -35,7 +35,7 @@ _FATAL_SESSIONS: Final = ("not valid for use with the REST API", "Connected app 
 _BULK_LIMITS: Final = ("Max bulk v2 query", "result size stored")
 _FAULT: Final = re.compile(rb"<(?:\w+:)?(exceptionCode|exceptionMessage)>([^<]*)<")
 _SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]+)?")
-_USAGE: Final = re.compile(r"(?<![\w-])api-usage=(\d+)/(\d+)")
+_USAGE: Final = re.compile(r"(?<![\w-])api-usage=([0-9]{1,12})/([0-9]{1,12})(?![0-9])")
 
 
 class Kind(Enum):

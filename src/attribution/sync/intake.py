@@ -6,14 +6,17 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 
 from attribution.mirror.pages import Pages
 from attribution.sync.descriptions import ObjectDescription, ObjectSummary
-from attribution.sync.rows import Rejected, column_types, typed
+from attribution.sync.rows import Rejected, column_types, is_id, key_prefix, typed
 
 __all__ = ["Intake"]
+
+_FEW_STRANGERS: Final = 5
 
 
 class Intake:
@@ -58,13 +61,17 @@ class Intake:
         self.read += text.height
 
     def resume(self, pages: int, rows: int) -> bool:
-        """Go on after so many pages of another process, with so many rows; False if they are not whole."""
+        """Go on after so many pages of another process, with so many records; False if they are not these."""
         if not self.pages.resume(pages):
             return False
         name = self._description.name
         asides = (json.loads(page.aside) for page in self.pages.files if page.aside)
         self.rejected = [Rejected(name, *told) for aside in asides for told in aside]
         self.read = rows
+        if self.n_different != rows:
+            # they are of another read
+            self.restart()
+            return False
         return True
 
     def restart(self) -> None:
@@ -73,6 +80,17 @@ class Intake:
         self.rejected, self.read = [], 0
 
     @property
-    def is_repeating(self) -> bool:
-        """Whether some record came more than once."""
-        return self.pages.n_different(each.id for each in self.rejected if each.id) < self.read
+    def n_strangers(self) -> int:
+        """How many of the records have no id of this object: what stood in their place is not known."""
+        prefix = key_prefix(self._description.name, self._objects)
+        return sum(not is_id(each.id, prefix) for each in self.rejected)
+
+    @property
+    def is_strange(self) -> bool:
+        """Whether so many of them have no such id that it looks like records of another object."""
+        return self.n_strangers > max(_FEW_STRANGERS, self.read // 10)
+
+    @property
+    def n_different(self) -> int:
+        """How many different records there were."""
+        return self.pages.n_different(each.id for each in self.rejected if each.id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -18,12 +17,12 @@ from attribution.errors import CrmError, StoppedEarly, TransientCrmError
 from attribution.mirror.coverage import Coverage
 from attribution.mirror.log import Appended, ObjectLog
 from attribution.mirror.pages import Pages
-from attribution.sync.deletions import DELETION, told_deletions, without_undeleted
+from attribution.sync.deletions import DELETION, confirmed, told_deletions
 from attribution.sync.intake import Intake
 from attribution.sync.planning import Plan, Planned, planned_anew
 from attribution.sync.reconciliation import Reconciliation, is_too_many, reconcile, take_back
 from attribution.sync.report import ObjectReport, Progress, Status
-from attribution.sync.rows import Rejected, column_types
+from attribution.sync.rows import Rejected, column_types, is_id
 from attribution.sync.source import NotShown, Query, Source
 from attribution.sync.watermark import Window, bound_from_clock, next_window, probe_span
 
@@ -31,7 +30,6 @@ __all__ = ["OneObject"]
 
 _WINDOW: Final = "window"
 """Where the pages of a window are kept until they are committed."""
-_ID: Final = re.compile(r"[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?")
 
 
 class OneObject:
@@ -136,7 +134,7 @@ class OneObject:
                 window = next_window(log.watermark, bound)
         if window is not None:
             self._read_window(window)
-        if first is None or first.since is not None:
+        if first is None or first.since is not None or self.purged_until is not None:
             self._reconcile()
         self.rejected = list(dict.fromkeys(self.rejected))
         # what a run that was killed after its commit has left
@@ -233,12 +231,10 @@ class OneObject:
 
     def _unread(self, *, asked: bool = False) -> tuple[str, ...]:
         """Ids of the records that could not be read: those of this run, and those not asked for again."""
-        summary = self.plan.objects.get(self.description.name)
-        prefix = (summary.key_prefix if summary is not None else None) or ""
-        # whatever has no id of this object cannot be asked for
-        now = (each.id for each in self.rejected if each.id and _ID.fullmatch(each.id))
+        # whatever has no id cannot be asked for; of another object's id there will be no record here
+        now = (each.id for each in self.rejected if each.id is not None and is_id(each.id))
         before = () if asked else self.log.coverage.unread
-        return tuple(sorted({*before, *(each for each in now if each.startswith(prefix))}))
+        return tuple(sorted({*before, *now}))
 
     def _ask_again(self) -> None:
         """Ask for the records that could not be read before; whoever is not there any more is let go."""
@@ -356,7 +352,7 @@ class OneObject:
         self.purged_until = told.compared_until
         if told.rows is None:
             return None, None
-        return without_undeleted(told.rows, rows, self.log, self.source), told.covered_until
+        return confirmed(told.rows, rows, self.log, self.source), told.covered_until
 
     def _vanished(self, rows: Pages, until: datetime) -> pl.DataFrame | None:
         """Records gone from an object that neither marks nor lists what was deleted: a count tells."""
@@ -366,18 +362,20 @@ class OneObject:
         stored = self.log.newest().filter(~pl.col("_deleted")).select("Id").collect()["Id"]
         read = rows.scan().select("Id").collect()["Id"]
         held = pl.concat([stored, read]).unique()
-        window = Window(None, until)
         if description.cursor is not None:
+            # all that there are: one that was edited since the end of the window has not vanished
             try:
-                counted = self.source.count(
-                    description.name, reading.where, window=window, cursor=description.cursor
-                )
-                if counted == held.len():
+                if self.source.count(description.name, reading.where) == held.len():
                     return None
             except TransientCrmError as error:
                 if not self.source.is_too_slow(error):
                     raise
-            read = self._read(["Id"], window, to="ids").pages.scan().collect()["Id"]
+            taken = self._intake(["Id"], "ids")
+            self.source.read(
+                replace(self._query(["Id"], Window(None, until)), cursor=None), taken, self._tell
+            )
+            self._taken(taken)
+            read = taken.pages.scan().collect()["Id"]
         gone, percent = held.filter(~held.is_in(read.implode())), self.plan.max_vanished_percent
         is_emptied = read.is_empty() and gone.len() > 0 and percent < 100
         if is_emptied or is_too_many(gone.len(), held.len(), percent):

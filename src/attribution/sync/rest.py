@@ -162,14 +162,16 @@ class Queries:
         if expected is not None and page.total != expected:
             raise _Inconsistent(f"Salesforce: {expected} rows were left of a query, and now {page.total} are")
         yield page.total, frame
-        seen, ids = {""}, [frame["Id"]]
+        seen, ids, total, read = {""}, [frame["Id"]], page.total, frame.height
         while not page.done:
             following = page.following or ""
-            if following in seen:
+            if following in seen or read > total:
                 raise TransientCrmError("Salesforce: the pages of a query go in circles")
             seen.add(following)
             page, frame = self._page(following, fields)
             ids.append(frame["Id"])
+            # an empty page leads nowhere, either
+            read += frame.height or total
             yield page.total, frame
         if len(ids) > 1 and pl.concat(ids).is_duplicated().any():
             raise _Inconsistent("Salesforce: one row of a query came in the place of another")

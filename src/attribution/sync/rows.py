@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,7 +12,7 @@ import polars as pl
 from attribution.arrays import DECIMAL, INSTANT
 from attribution.sync.descriptions import FieldDescription, ObjectDescription, ObjectSummary
 
-__all__ = ["Rejected", "TypedRows", "column_types", "told_types", "typed"]
+__all__ = ["Rejected", "TypedRows", "column_types", "is_id", "key_prefix", "told_types", "typed"]
 
 _TYPES: Final[Mapping[str, pl.DataType]] = {
     "boolean": pl.Boolean(),
@@ -43,6 +44,17 @@ class TypedRows:
 
     rows: pl.DataFrame
     rejected: tuple[Rejected, ...]
+
+
+def key_prefix(object: str, objects: Mapping[str, ObjectSummary]) -> str | None:
+    """First characters of the ids of an object; None where they have none of their own."""
+    summary = objects.get(object)
+    return summary.key_prefix if summary is not None else None
+
+
+def is_id(text: str | None, prefix: str | None = None) -> bool:
+    """Whether a text can be an id, of an object with this prefix."""
+    return text is not None and re.search(_ID_PATTERN, text) is not None and text.startswith(prefix or "")
 
 
 def column_types(description: ObjectDescription, fields: tuple[str, ...]) -> dict[str, pl.DataType]:
@@ -181,11 +193,9 @@ def _value(name: str, type: str) -> pl.Expr:
 def _prefix(field: FieldDescription, own: str, objects: Mapping[str, ObjectSummary]) -> str | None:
     """First characters that an id in this field must have; None where that cannot be judged."""
     if field.name == "Id":
-        target: str | None = own
-    else:
-        target = field.refers_to[0] if field.type == "reference" and len(field.refers_to) == 1 else None
-    summary = objects.get(target) if target is not None else None
-    return summary.key_prefix if summary is not None else None
+        return key_prefix(own, objects)
+    is_judged = field.type == "reference" and len(field.refers_to) == 1
+    return key_prefix(field.refers_to[0], objects) if is_judged else None
 
 
 def _unreadable(text: pl.Series, value: pl.Series, prefix: str | None, *, is_own: bool) -> pl.Series:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from attribution.sync.budget import Budget
 from attribution.sync.credentials import Connection, Environment, login_for
 from attribution.sync.descriptions import ObjectDescription, ObjectSummary
 from attribution.sync.documents import Covered, DeletedRecords, Global, Object, described, validated
-from attribution.sync.failures import Garbled, Kind, kind_of, read_json
+from attribution.sync.failures import Garbled, Kind, http_date, kind_of, read_json
 from attribution.sync.inquiries import Inquiries
 from attribution.sync.intake import Intake
 from attribution.sync.rest import selected
@@ -33,8 +34,11 @@ from attribution.sync.wire import Wire
 
 __all__ = ["Salesforce"]
 
+_ORGANIZATION: Final = re.compile(r"00D[0-9A-Za-z]{12}(?:[0-9A-Za-z]{3})?")
 _NAMED: Final = 50
 """So many of the records that have changed are named."""
+_OPEN: Final = timedelta(days=2)
+"""No transaction is open longer than that: changes are always covered up to then."""
 _SHORTEST: Final = timedelta(minutes=2)
 """A span for which Salesforce lists few ids; it wants more than one minute."""
 
@@ -154,7 +158,7 @@ class Salesforce(Inquiries):
             sleep=sleep,
             clock=clock,
         )
-        self._transport = Transport(self._wire, self._base, self._poll_seconds)
+        self._transport = Transport(self._wire, self._base, self._poll_seconds, lambda: self.user_id)
 
     def __repr__(self) -> str:
         return f"Salesforce({self._host!r})"
@@ -163,7 +167,7 @@ class Salesforce(Inquiries):
         """Another connection, for another thread: same login and limits; it counts its own calls only."""
         twin = copy.copy(self)
         twin._wire = self._wire.twin()
-        twin._transport = Transport(twin._wire, twin._base, twin._poll_seconds)
+        twin._transport = Transport(twin._wire, twin._base, twin._poll_seconds, lambda: twin.user_id)
         return twin
 
     def stop(self, reason: StoppedEarly) -> None:
@@ -189,7 +193,7 @@ class Salesforce(Inquiries):
     def organization_id(self) -> str:
         """Id of the organization, 18 characters."""
         records = self._transport.queries.page("SELECT Id FROM Organization").records
-        if len(records) != 1 or not isinstance(records[0].get("Id"), str):
+        if len(records) != 1 or not _ORGANIZATION.fullmatch(str(records[0].get("Id"))):
             raise RefusedError(
                 "Salesforce does not show the Organization record",
                 hint="the connected user needs 'View Setup and Configuration' or read access to Organization",
@@ -246,8 +250,8 @@ class Salesforce(Inquiries):
             found = validated(Object, read_json(response))
             if found.name.casefold() != object.casefold():
                 raise Garbled("the description of another object")
-            modified = response.headers.get("Last-Modified")
-            if schema is not None and now is not None and modified:
+            modified = response.headers.get("Last-Modified", "")
+            if schema is not None and now is not None and http_date(modified) is not None:
                 schema.put(object, Kept(modified, now, found.model_dump(by_alias=True, mode="json")))
             return found
 
@@ -284,14 +288,23 @@ class Salesforce(Inquiries):
         """Whether a replicateable object has changed, and up to which instant every change is visible."""
         path = f"{self._base}/sobjects/{object}/updated/"
         try:
-            found = self._get(Covered, path, {"start": _iso(since), "end": _iso(until)})
+            found = self._covered(path, since, until)
         except CrmError as error:
             if kind_of(error) is not Kind.TOO_MANY:
                 raise
-            found = self._get(Covered, path, {"start": _iso(until - _SHORTEST), "end": _iso(until)})
-            return Changes(min(found.until.astimezone(UTC), self.server_time), has_any=True)
-        covered_until = min(found.until.astimezone(UTC), self.server_time)
+            found = self._covered(path, until - _SHORTEST, until)
+            return Changes(min(found.until, self.server_time), has_any=True)
+        covered_until = min(found.until, self.server_time)
         return Changes(covered_until, has_any=bool(found.ids), ids=tuple(found.ids[:_NAMED]))
+
+    def _covered(self, path: str, since: datetime, until: datetime) -> Covered:
+        def accept(response: Any) -> Covered:
+            found = validated(Covered, read_json(response))
+            if found.until < since - _OPEN:
+                raise Garbled(f"changes covered until {found.until:%Y-%m-%d} only")
+            return found
+
+        return self._wire.call("GET", path, accept, params={"start": _iso(since), "end": _iso(until)})
 
     def deletions(self, object: str, since: datetime, until: datetime) -> Deletions:
         """Which records of a replicateable object were deleted in a span of time."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -19,6 +19,9 @@ from attribution.sync.failures import Failure, Kind, classify, http_date, usage_
 __all__ = ["Account", "Grant", "Session"]
 
 _TIMEOUTS: Final = (10.0, 180.0)  # seconds to connect and to wait for bytes; a query may run two minutes
+
+_STEP: Final = timedelta(hours=1)
+"""A clock that jumps by more than this between two answers is wrong in one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +97,20 @@ class Session(requests.Session):
         self.sent = 0
         self.ca_bundle = ca_bundle
         self.server_time: datetime | None = None
+        self._odd_time: datetime | None = None
         del self.adapters["http://"]
         # an explicit auth keeps requests from putting a .netrc entry in the place of the token
         self.auth = _keep_headers
+
+    def _look_at_clock(self, told: datetime | None) -> None:
+        """Believe a Date that is near the one before; one that is not, once another answer says the same."""
+        near = [each for each in (self.server_time, self._odd_time) if each is not None]
+        if told is None:
+            return
+        if self.server_time is None or any(abs(told - each) <= _STEP for each in near):
+            self.server_time, self._odd_time = told, None
+        else:
+            self._odd_time = told
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Where an answer leads; not to another host, which might answer anything."""
@@ -117,7 +131,7 @@ class Session(requests.Session):
             self.sent += 1
             response = super().send(request, **options)
             learn(response.headers)
-        self.server_time = http_date(response.headers.get("Date")) or self.server_time
+        self._look_at_clock(http_date(response.headers.get("Date")))
         if not response.is_redirect:
             # judged here, so that the answers to a login are judged like all others
             with_body = not 200 <= response.status_code < 300  # a success may be a file, still to be streamed

@@ -25,8 +25,8 @@ _POLLS: Final = 5
 """How often a bulk job is looked at until it is done, about."""
 _CALLS_INSTEAD: Final = 50
 """In so many calls at most a window is read by REST whose bulk jobs failed."""
-_COUNTED: Final = 3
-"""How often a window is read that delivers fewer rows than were counted."""
+_READS: Final = 3
+"""How often a window is read that delivers fewer rows than were counted, or others than asked for."""
 
 Told = Callable[[int, int | None], None]
 
@@ -40,10 +40,13 @@ class Transport:
         Path of the REST API in its version.
     poll_seconds
         First wait between two looks at a bulk job.
+    user_id
+        Tells who is connected; None where Salesforce does not.
     """
 
-    def __init__(self, wire: Wire, base: str, poll_seconds: float) -> None:
+    def __init__(self, wire: Wire, base: str, poll_seconds: float, user_id: Callable[[], str | None]) -> None:
         self._wire = wire
+        self._user_id = user_id
         self._base = base
         self._poll_seconds = poll_seconds
         self.queries = Queries(wire, base)
@@ -65,29 +68,37 @@ class Transport:
         is_quiet: bool,
     ) -> None:
         """Take the records changed in a window; see :meth:`attribution.sync.source.Source.read`."""
-        begun = Staging(into.folder).begun(self._wire.server_time)
+        staging = Staging(into.folder)
+        begun = staging.begun(self._wire.server_time)
         if begun is not None and begun.soql == soql_of(query):
-            self._in_bulk(query, into, progress, None)
-            return
-        counted = self._counted(query)
-        progress(0, counted)
-        if counted == 0 and is_quiet:
-            return
-        for _ in range(_COUNTED):
+            counted = None
+        else:
+            counted = self._counted(query)
+            progress(0, counted)
+            if counted == 0 and is_quiet:
+                return
+        for _ in range(_READS):
             if counted is None or counted > _BULK_ABOVE:
                 rows = self._in_bulk(query, into, progress, counted)
             else:
                 rows = self._by_rest(query, into, progress)
-            if counted is None or rows >= counted:
+            if counted is not None and rows < counted:
+                # records leave a window where they are edited or purged; else one of the two is wrong
+                counted = self._counted(query)
+            lacks = counted is not None and rows < counted
+            # nobody knows which record a stranger stands for
+            if not (lacks or into.n_strangers):
                 return
-            # records leave a window where they are edited or purged meanwhile; else one of the two is wrong
-            counted = self._counted(query)
-            if counted is None or rows >= counted:
-                return
-            Staging(into.folder).clear()
-        raise TransientCrmError(
-            f"Salesforce: a query of {counted:,} rows delivered {rows:,}", hint="run the sync again"
-        )
+            staging.clear()
+        if lacks:
+            told = f"a query of {counted:,} rows delivered {rows:,}"
+        elif into.is_strange:
+            name = query.description.name
+            told = f"{into.n_strangers:,} of {into.read:,} records of {name} are of another object"
+        else:
+            return
+        into.restart()
+        raise TransientCrmError(f"Salesforce: {told}", hint="run the sync again")
 
     def begun(self, query: Query, staging: Path) -> Window | None:
         """The window of a bulk job that was begun earlier, if it starts like this one."""
@@ -109,6 +120,8 @@ class Transport:
             return None
 
     def _by_rest(self, query: Query, into: Intake, progress: Told) -> int:
+        # the job first: its pages would be taken for those that are read now
+        Staging(into.folder).clear()
         into.restart()
         try:
             return self.queries.of_window(query, into.add, progress)
@@ -133,6 +146,7 @@ class Transport:
                 into,
                 self._poll_seconds,
                 progress,
+                self._user_id,
             ).run()
         except (CrmError, StoppedEarly) as error:
             # each is told before the first page

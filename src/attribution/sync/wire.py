@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,12 +17,13 @@ from requests.exceptions import (
     ChunkedEncodingError,
     ContentDecodingError,
     InvalidSchema,
+    InvalidURL,
     RequestException,
     SSLError,
     Timeout,
 )
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
-from urllib3.exceptions import NewConnectionError
+from urllib3.exceptions import HTTPError, NewConnectionError
 
 from attribution.errors import (
     AttributionError,
@@ -40,6 +42,8 @@ __all__ = ["Wire"]
 
 T = TypeVar("T")
 
+_SIGNED: Final = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
+"""What a signed assertion looks like: it is as good as a password while it lasts."""
 _ATTEMPTS: Final = 6
 _LONGEST_WAIT: Final = 120.0
 _PATIENCE: Final = 600.0
@@ -234,14 +238,23 @@ class Wire:
         return max(min(drawn, _LONGEST_WAIT), asked or 0.0)
 
     def _error(self, failure: Failure, doing: str) -> AttributionError:
-        message = f"Salesforce: {failure} ({doing} at {self._host})"
+        # an answer may repeat what it was asked with; --debug shows the failure as well
+        failure.args = (self._without_secrets(str(failure)),)
+        host = self._host if self._account.grant is None else self._account.grant.host
+        message = f"Salesforce: {failure} ({doing} at {host})"
         if failure.kind in RETRIED and not _passes(failure):
             message = f"Salesforce: not to be asked for {failure.retry_after:.0f} seconds: {message[12:]}"
+        kind, hint = _REACTIONS.get(failure.kind, (CrmError, _ODD))
+        return kind(self._without_secrets(message)[:500], hint=hint)
+
+    def _without_secrets(self, text: str) -> str:
         for secret in self._secrets + self._account.tokens:
             # anything shorter is no secret, but part of many words
-            message = message.replace(secret, "***") if len(secret) >= 8 else message
-        kind, hint = _REACTIONS.get(failure.kind, (CrmError, None))
-        return kind(message[:500], hint=hint)
+            text = text.replace(secret, "***") if len(secret) >= 5 else text
+        return _SIGNED.sub("***", text)
+
+
+_ODD: Final = "Salesforce seldom answers so: see SALESFORCE_INSTANCE_URL and SALESFORCE_API_VERSION"
 
 
 def _passes(error: BaseException) -> bool:
@@ -289,8 +302,13 @@ def _judged(attempt: Callable[[], T]) -> T:
         raise Failure(Kind.TRANSIENT, "no complete answer", type(error).__name__) from error
     except InvalidSchema as error:
         raise Failure(Kind.REFUSED, "plain http", "only https is spoken here") from error
+    except InvalidURL as error:
+        raise Failure(Kind.REFUSED, "address", "Salesforce cannot be there") from error
     except RequestException as error:
         raise Failure(Kind.FATAL, "request", type(error).__name__) from error
+    except (HTTPError, ValueError, OverflowError) as error:
+        # headers and bodies that no library expects
+        raise Failure(Kind.TRANSIENT, "no complete answer", type(error).__name__) from error
     except OSError as error:
         if "CA certificate" not in str(error):
             raise

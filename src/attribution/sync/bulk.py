@@ -238,17 +238,19 @@ class BulkRead:
             raise
 
     def _abort_orphan(self, since: datetime) -> None:
-        """Abort the job that was created for the object since an instant, if it is the only one."""
+        """Abort the job that this user created for the object since an instant, if it is the only one."""
         try:
-            listed = self.wire.call("GET", self.jobs_path, _listing_of, params={"jobType": "V2Query"}).records
             me = self.user_id()
+            if me is None:
+                return
+            listed = self.wire.call("GET", self.jobs_path, _listing_of, params={"jobType": "V2Query"}).records
             orphans = [
                 each
                 for each in listed
                 if (each.object, each.operation) == (self.query.description.name, "queryAll")
                 and each.state in _RUNNING
                 and each.created_at >= since.replace(microsecond=0)
-                and (each.created_by or "")[:15] == (me or "")[:15]
+                and (each.created_by or "")[:15] == me[:15]
             ]
             # of several, somebody else's might be hit; one that is left runs to its end, and that is all
             if len(orphans) == 1:

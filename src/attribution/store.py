@@ -381,6 +381,8 @@ class Store:
 
         Raises
         ------
+        DataError
+            If nothing was synced yet.
         UsageError, StoreError, CrmError, StoppedEarly
             As for :meth:`sync`.
         """
@@ -388,8 +390,9 @@ class Store:
 
         if sample < 0:
             raise UsageError(f"a sample of {sample} records", hint="0 compares counts alone")
+        self._check_synced(bool(self.objects))
         calls_before = source.api_calls
-        with source.limited(Budget(max_quota_percent=max_quota_percent)):
+        with source.limited(Budget(max_quota_percent=max_quota_percent)), self._reading():
             planned = self._upkeep.plan(source, mapping or self.mapping, objects, calls_before)
             return verify(source, planned, self.path / "mirror", sample=sample, seed=seed)
 

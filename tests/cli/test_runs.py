@@ -10,7 +10,8 @@ from attribution.mirror.runs import append_run, read_runs
 
 def test_every_sync_is_in_the_ledger_whatever_became_of_it(cli, org, tmp_path):
     store = tmp_path / "acme"
-    assert cli.json("runs", "--store", store) == {"runs": []}
+    missing = cli.json("runs", "--store", store, code=5)["error"]
+    assert missing["message"] == f"there is no store at {store}"
     cli("sync", "--store", store, "--max-api-calls", 45)
     org.faults.unavailable("/Account/updated", times=6)
     cli("sync", "--store", store, "--object", "Account")

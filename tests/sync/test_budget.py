@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import pytest
 from attribution.cli import main
 from attribution.errors import StoppedEarly, UsageError
 from attribution.store import Store
+from attribution.sync.budget import Budget, Gate
 from attribution.sync.salesforce import Salesforce
+from attribution.sync.session import Account
 from attribution.testing import Org
 from tests.loopback import connect
 
@@ -163,3 +166,18 @@ def test_a_limit_that_leaves_nothing_is_refused(org: Org, tmp_path: Path, limits
     with pytest.raises(UsageError):
         Store(tmp_path).sync(connect(org), **limits)
     assert org.requests == []
+
+
+def test_an_answer_that_was_overtaken_hides_no_request() -> None:
+    account = Account()
+    account.gate = Gate(Budget(max_quota_percent=80), lambda: 0.0, 0)
+    first, second = ExitStack(), ExitStack()
+    learn_first, learn_second = (each.enter_context(account.counted()) for each in (first, second))
+    # the org saw the second one before the first, and its answer comes last
+    learn_first({"Sforce-Limit-Info": "api-usage=102/1000"})
+    first.close()
+    learn_second({"Sforce-Limit-Info": "api-usage=101/1000"})
+    second.close()
+    left = account.left()
+    assert left is not None
+    assert left <= 800 - 102

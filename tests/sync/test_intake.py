@@ -44,7 +44,12 @@ def test_a_record_in_the_place_of_another_is_seen_though_it_cannot_be_read(tmp_p
 def test_pages_of_another_read_are_not_gone_on_with(tmp_path: Path) -> None:
     intake(tmp_path / "pages").add(page(("1", 0), ("gold", 1)))
     assert not intake(tmp_path / "pages").resume(1, 3)
-    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "pages" / "000000.json").write_bytes(b"\xff")
+    assert not intake(tmp_path / "pages").resume(1, 2)
+    (tmp_path / "pages" / "000000.json").write_text("[1]")
+    assert not intake(tmp_path / "pages").resume(1, 2)
+    (tmp_path / "pages" / "000000.json").unlink()
+    assert not intake(tmp_path / "pages").resume(1, 2)
 
 
 def test_an_intake_that_begins_anew_has_forgotten_everything(tmp_path: Path) -> None:

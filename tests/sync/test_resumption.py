@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,6 +15,9 @@ import pytest
 
 from attribution.errors import StoppedEarly
 from attribution.store import Store
+from attribution.sync.intake import Intake
+from attribution.sync.source import Query
+from attribution.sync.watermark import Window
 from attribution.testing import Org
 from tests.loopback import connect
 
@@ -165,14 +169,20 @@ def test_a_job_that_failed_meanwhile_is_replaced(org: Org, tmp_path: Path, state
     same(org, store, tmp_path / "fresh")
 
 
-@pytest.mark.parametrize("damage", ["state", "page"])
+@pytest.mark.parametrize("damage", ["state", "page", "values"])
 def test_pages_that_are_damaged_are_read_anew(org: Org, tmp_path: Path, damage: str) -> None:
     interrupted(org, tmp_path / "store")
     folder = tmp_path / "store" / "staging" / "Account" / "window"
     if damage == "state":
         (folder / "job.json").write_text('{"id": "75')
-    else:
+    elif damage == "page":
         (folder / "000000.parquet").unlink()
+    else:
+        file = folder / "000000.parquet"
+        data = bytearray(file.read_bytes())
+        # in the middle of the names: the schema, and the ids behind them, are as they were
+        data[200:400] = bytes(200)
+        file.write_bytes(data)
     same(org, sync(org, tmp_path / "store"), tmp_path / "fresh")
 
 
@@ -192,6 +202,48 @@ def test_what_could_not_be_read_is_told_by_the_sync_that_goes_on(org: Org, tmp_p
     assert {each.reason.partition(":")[0] for each in report.rejected} == {"AccountId"}
     assert (report.objects[0].read, report.objects[0].written) == (ROWS, ROWS - len(odd))
     assert store.log("Contact").coverage.unread == tuple(odd)
+
+
+def test_pages_of_rest_are_not_taken_for_those_of_a_job(org: Org, tmp_path: Path) -> None:
+    name, source = org.rows("Account")[0]["Name"], connect(org)
+    account = source.describe("Account")
+    whole = Query(account, ("Id", "Name"), Window(None, org.now), "SystemModstamp")
+    few, more = (replace(whole, where=f"Name {sign} '{name}'") for sign in ("=", "!="))
+
+    def read(query: Query) -> list[str]:
+        taken = Intake(tmp_path, account, ("Id", "Name"), {}, lambda: source.server_time)
+        source.read(query, taken, lambda rows, total: None)
+        return sorted(taken.pages.scan().collect()["Name"])
+
+    everything = read(whole)
+    assert len(everything) == ROWS
+    # a sync that was killed leaves the pages; the next one reads something else, and is killed, too
+    for query in (whole, more):
+        assert source.begun(query, tmp_path) == (query.window if query is whole else None)
+    assert read(few) == [name]
+    assert read(whole) == everything
+    assert read(more) == [each for each in everything if each != name]
+
+
+def test_a_gap_in_the_log_of_deletions_is_closed_after_a_first_read_that_went_on(
+    org: Org, tmp_path: Path
+) -> None:
+    interrupted(org, tmp_path / "store")
+    gone, *_ = (row["Id"] for row in org.rows("Account"))
+    org.delete("Account", gone)
+    org.purge("Account", gone)
+    org.advance(timedelta(minutes=30))
+    now = f"{org.now:%Y-%m-%dT%H:%M:%S.000+0000}"
+    cut = {"deletedRecords": [], "earliestDateAvailable": now, "latestDateCovered": now}
+    org.faults.add("/deleted/", status=200, body=cut)
+    org.see_all_data(granted=True)
+    same(org, sync(org, tmp_path / "store"), tmp_path / "fresh")
+
+
+def test_a_job_that_is_not_for_this_user_any_more_is_replaced(org: Org, tmp_path: Path) -> None:
+    interrupted(org, tmp_path / "store")
+    org.faults.error("/jobs/query/.*/results$", 403, "INSUFFICIENT_ACCESS", "not yours")
+    same(org, sync(org, tmp_path / "store"), tmp_path / "fresh")
 
 
 def test_pages_that_do_not_add_up_are_not_kept(org: Org, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import typer
 
 from attribution.cli.options import AsJson, Debug, MappingFile, StorePath, log_error, open_store, read_mapping
 from attribution.cli.progress import progress
-from attribution.errors import CrmError, DataError, StoppedEarly, TransientCrmError, known
+from attribution.errors import CrmError, DataError, StoppedEarly, StoreError, TransientCrmError, known
 
 if TYPE_CHECKING:
     from attribution.sync.report import SyncReport
@@ -120,7 +120,10 @@ def sync(
 
 def runs(store: StorePath = None, as_json: AsJson = False, debug: Debug = False) -> None:
     """List the syncs of a store, the newest first."""
-    found = open_store(store).runs[::-1]
+    kept = open_store(store)
+    if kept.organization_id is None:
+        raise StoreError(f"there is no store at {kept.path}", hint="see --store, or run `attribution sync`")
+    found = kept.runs[::-1]
     if as_json:
         sys.stdout.write(json.dumps({"runs": found}) + "\n")
         return
@@ -129,7 +132,12 @@ def runs(store: StorePath = None, as_json: AsJson = False, debug: Debug = False)
     sys.stdout.write(row("started", "outcome", "read", "written", "deleted", "rejected", "calls", "not read"))
     for run in found:
         left = [each["object"] for each in run["objects"] if each["status"] != "ok"]
-        sys.stdout.write(row(*(run[name] for name in names), ", ".join(left) or "-"))
+        why = "".join(run["warnings"][:1]) if run["outcome"] != "ok" and not run["objects"] else ""
+        sys.stdout.write(row(*(run[name] for name in names), _short(", ".join(left) or why or "-")))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def _log(record: Mapping[str, Any]) -> None:

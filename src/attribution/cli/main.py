@@ -6,8 +6,10 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
+from importlib.metadata import version
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -24,6 +26,23 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"attribution {version('partner-attribution')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _attribution(
+    told: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Partner attribution for Salesforce: sourced, influenced and multi-touch credit, exact to the cent."""
+
+
 app.command()(demo.demo)
 app.command()(crm.doctor)
 app.command()(crm.sync)
@@ -67,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     forms = _Forms(_has_option(words, "--json", "--format"), _has_option(words, None, "--log-format"), debug)
+    shown, warnings.showwarning = warnings.showwarning, forms.show_warning
     try:
         outcome = app(args=words, standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
@@ -88,6 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = f"{type(error).__name__}: {error}" if debug else f"unexpected {type(error).__name__}"
         _report("error", message, "run it again with --debug and report it", forms=forms)
         return 1
+    finally:
+        warnings.showwarning = shown
 
 
 class _Forms(NamedTuple):
@@ -98,6 +120,12 @@ class _Forms(NamedTuple):
     as_log: bool
     """A line of JSON on stderr."""
     with_traceback: bool
+
+    def show_warning(self, message: Warning | str, *_: Any, **__: Any) -> None:
+        """Tell a warning in a line, without the place in the code that gave it."""
+        line = " ".join(str(message).split())
+        document = {"event": "warning", "message": line}
+        sys.stderr.write(json.dumps(document) + "\n" if self.as_log else f"Warning: {line}\n")
 
 
 def _has_option(words: Sequence[str], flag: str | None, option: str) -> bool:

@@ -93,10 +93,10 @@ class Pages:
         versions = marked(page.select(list(self.schema))).with_columns(stamp)
         file = self._file(len(self.files))
         if aside:
-            replace(file.with_suffix(".json"), lambda file: file.write_text(aside, "utf-8"))
+            replace(file.with_suffix(".json"), lambda beside: beside.write_text(aside, "utf-8"))
         else:
             file.with_suffix(".json").unlink(missing_ok=True)
-        replace(file, lambda file: versions.write_parquet(file, compression=COMPRESSION))
+        replace(file, lambda beside: versions.write_parquet(beside, compression=COMPRESSION))
         self._count(file, versions, aside)
 
     def resume(self, pages: int) -> bool:
@@ -107,12 +107,12 @@ class Pages:
             for number in range(pages):
                 file = self._file(number)
                 if pl.read_parquet_schema(file) != expected:
-                    raise FileNotFoundError(file)
+                    raise ValueError(file)
                 beside = file.with_suffix(".json")
                 aside = beside.read_text("utf-8") if beside.exists() else ""
                 # all of it, so that damage is seen before it becomes part of a table
                 self._count(file, pl.read_parquet(file, glob=False), aside)
-        except (OSError, pl.exceptions.PolarsError):
+        except (OSError, ValueError, pl.exceptions.PolarsError):
             self._forget()
             return False
         return True

@@ -51,9 +51,21 @@ class Table:
         self.reload()
 
     def reload(self) -> None:
-        """Look at the newest state, as after somebody else has written."""
-        exists = DeltaTable.is_deltatable(str(self.path))
-        self._table = DeltaTable(str(self.path)) if exists else None
+        """Look at the newest state, as after somebody else has written.
+
+        Raises
+        ------
+        StoreError
+            If the log of the table cannot be read.
+        """
+        try:
+            exists = DeltaTable.is_deltatable(str(self.path))
+            self._table = DeltaTable(str(self.path)) if exists else None
+        except DeltaError as error:
+            raise StoreError(
+                f"{self._object}: {self.path} is damaged: {_line(error)[:200]}",
+                hint="restore it from a backup, or sync into a new folder",
+            ) from error
 
     @property
     def exists(self) -> bool:

@@ -6,8 +6,7 @@ import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 from typing import Annotated, Final
 
 import polars as pl
@@ -15,22 +14,20 @@ import requests
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from attribution.errors import AttributionError, CrmError, TransientCrmError
-from attribution.mirror.durable import replace
 from attribution.sync.failures import RETRIED, Garbled, Kind, kind_of, read_json
 from attribution.sync.intake import Intake
+from attribution.sync.job import Begun
 from attribution.sync.rest import selected, soql_of
 from attribution.sync.rows import told_types
 from attribution.sync.source import Query
 from attribution.sync.wire import Wire
 
-__all__ = ["BULK_PAGE_ROWS", "BulkRead", "JobFailed", "Staging"]
+__all__ = ["BULK_PAGE_ROWS", "BulkRead", "JobFailed"]
 
 BULK_PAGE_ROWS: Final = 50_000
 """Rows of a page of a bulk job."""
 _LONGEST_POLL: Final = 10.0
 _LONGEST_WAIT: Final = 4 * 3600.0
-_KEPT: Final = timedelta(days=7) - timedelta(hours=1)
-"""How long Salesforce keeps the results of a job; less a little, to read them."""
 _COUNT: Final = re.compile(r"[0-9]{1,12}")
 _EMPTY_PAGES: Final = 3
 """So many pages without rows may follow each other and still lead somewhere."""
@@ -71,81 +68,6 @@ class _Listing(BaseModel):
     records: list[_Listed]
 
 
-class _Intent(BaseModel):
-    """That a job is about to be created: kept while its id is not known."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    at: AwareDatetime
-
-
-class _Begun(BaseModel):
-    """How far a job has been read: kept in a file beside its pages, so that another process can go on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    id: str
-    soql: str
-    until: AwareDatetime
-    """End of the window that is read."""
-    created_at: AwareDatetime
-    total: int | None = None
-    """Rows that Salesforce says there are; None until the job is done."""
-    pages: int = 0
-    rows: int = 0
-    locator: str = ""
-    """Where the next page begins; empty before the first."""
-    is_whole: bool = False
-
-
-class Staging:
-    """What is known of one bulk job while it is read, in files beside its pages.
-
-    Parameters
-    ----------
-    folder
-        Of the pages; need not exist.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._state = folder / "job.json"
-        self._intent = folder / "intent.json"
-
-    def begun(self, now: datetime | None) -> _Begun | None:
-        """The job that was begun, unless Salesforce has dropped it by now."""
-        try:
-            begun = _Begun.model_validate_json(self._state.read_bytes())
-        except (OSError, ValidationError):
-            return None
-        return begun if begun.is_whole or now is None or now - begun.created_at < _KEPT else None
-
-    def intended(self) -> datetime | None:
-        """When a job was about to be created whose id was never learned; None if none was."""
-        try:
-            return _Intent.model_validate_json(self._intent.read_bytes()).at
-        except (OSError, ValidationError):
-            return None
-
-    def intend(self, at: datetime) -> None:
-        """Remember that a job is about to be created."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        text = _Intent(at=at).model_dump_json()
-        replace(self._intent, lambda file: file.write_text(text, "utf-8"))
-
-    def save(self, begun: _Begun) -> _Begun:
-        """Remember how far a job has been read."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        replace(self._state, lambda file: file.write_text(begun.model_dump_json(), "utf-8"))
-        self._intent.unlink(missing_ok=True)
-        return begun
-
-    def clear(self) -> None:
-        """Forget the job, and that one was to be created."""
-        self._state.unlink(missing_ok=True)
-        self._intent.unlink(missing_ok=True)
-
-
 @dataclass(frozen=True, slots=True)
 class BulkRead:
     """The reading of one query by a bulk job, or by another one in its place.
@@ -167,11 +89,6 @@ class BulkRead:
         """The query of the job."""
         return soql_of(self.query)
 
-    @property
-    def kept(self) -> Staging:
-        """What is known of the job."""
-        return Staging(self.into.folder)
-
     def run(self) -> int:
         """Put every row into the intake, page by page, and tell how many there are.
 
@@ -185,7 +102,7 @@ class BulkRead:
         TransientCrmError
             If the pages together do not hold as many rows as the job says.
         """
-        begun = self.kept.begun(self.wire.server_time)
+        begun = self.into.job.begun(self.wire.server_time)
         if begun is not None and begun.soql == self.soql and self.into.resume(begun.pages, begun.rows):
             try:
                 return self._read(begun)
@@ -201,28 +118,23 @@ class BulkRead:
     def _read_new_job(self) -> int:
         job = self._created()
         now = self.wire.server_time or self.query.window.until
-        begun = self.kept.save(
-            _Begun(id=job.id, soql=self.soql, until=self.query.window.until, created_at=now)
+        begun = self.into.job.save(
+            Begun(id=job.id, soql=self.soql, until=self.query.window.until, created_at=now)
         )
         try:
             return self._read(begun, job)
         except JobFailed:
-            self._forget()
+            self.into.restart()
             raise
-
-    def _forget(self) -> None:
-        """Begin anew: the job first, because a job without its pages would be taken for one that is read."""
-        self.kept.clear()
-        self.into.restart()
 
     def _created(self) -> _Job:
         """Create a job; where it is not known whether one was created already, look before doing it again."""
-        before = self.kept.intended()
-        self._forget()
+        before = self.into.job.intended()
         if before is not None:
             self._abort_orphan(before)
+        self.into.restart()
         now = self.wire.server_time or self.query.window.until
-        self.kept.intend(now)
+        self.into.job.intend(now)
         try:
             return self.wire.call(
                 "POST",
@@ -234,7 +146,7 @@ class BulkRead:
         except AttributionError as error:
             if kind_of(error) not in (None, *RETRIED):
                 # refused: there is no job of ours, and one that looks like it is somebody else's
-                self.kept.clear()
+                self.into.restart()
             raise
 
     def _abort_orphan(self, since: datetime) -> None:
@@ -263,7 +175,7 @@ class BulkRead:
             # it has ended meanwhile, or this user may not list jobs: it costs the org nothing more
             return
 
-    def _read(self, begun: _Begun, job: _Job | None = None) -> int:
+    def _read(self, begun: Begun, job: _Job | None = None) -> int:
         """Take the pages that are missing; at last, see whether every row was there."""
         self.progress(begun.rows, begun.total)
         if begun.is_whole:
@@ -271,32 +183,32 @@ class BulkRead:
         path = f"{self.jobs_path}/{begun.id}"
         if begun.total is None or begun.pages == 0:
             job = self._done(path, job or self.wire.call("GET", path, _job_of))
-            begun = self.kept.save(begun.model_copy(update={"total": job.rows}))
+            begun = self.into.job.save(begun.model_copy(update={"total": job.rows}))
         seen, empty = {begun.locator}, 0
         while begun.pages == 0 or begun.locator:
             page, locator = self._page(f"{path}/results", begun.locator)
             # the page first: a process that is killed in between asks for it again
             self.into.add(page)
             told = {"pages": begun.pages + 1, "rows": self.into.read, "locator": locator}
-            begun = self.kept.save(begun.model_copy(update=told))
+            begun = self.into.job.save(begun.model_copy(update=told))
             self.progress(begun.rows, begun.total)
             empty = 0 if page.height else empty + 1
             if locator and (locator in seen or begun.rows > (begun.total or 0) or empty > _EMPTY_PAGES):
-                self._forget()
+                self.into.restart()
                 raise TransientCrmError("Salesforce: the pages of a bulk job go in circles")
             seen.add(locator)
         if begun.total is not None and begun.rows != begun.total:
-            self._forget()
+            self.into.restart()
             raise TransientCrmError(
                 f"Salesforce: a bulk job of {begun.total} rows delivered {begun.rows}",
                 hint="run the sync again",
             )
         if self.into.n_different < begun.rows:
-            self._forget()
+            self.into.restart()
             raise TransientCrmError(
                 "Salesforce: one row of a bulk job came in the place of another", hint="run the sync again"
             )
-        self.kept.save(begun.model_copy(update={"is_whole": True}))
+        self.into.job.save(begun.model_copy(update={"is_whole": True}))
         # every row is here: Salesforce drops the job itself after seven days, so a failure harms nobody
         with contextlib.suppress(AttributionError):
             self.wire.call("DELETE", path, lambda response: response.status_code)
@@ -317,7 +229,8 @@ class BulkRead:
         if job.state == "JobComplete" and job.rows is None:
             raise TransientCrmError("Salesforce: a bulk job does not tell its number of rows")
         if job.state != "JobComplete":
-            raise JobFailed(f"Salesforce: bulk job {job.state}: {job.error or 'no reason given'}"[:300])
+            reason = self.wire.without_secrets(job.error or "no reason given")
+            raise JobFailed(f"Salesforce: bulk job {job.state}: {reason}"[:300])
         return job
 
     def _page(self, path: str, locator: str) -> tuple[pl.DataFrame, str]:

@@ -12,6 +12,7 @@ import polars as pl
 
 from attribution.mirror.pages import Pages
 from attribution.sync.descriptions import ObjectDescription, ObjectSummary
+from attribution.sync.job import KeptJob
 from attribution.sync.rows import Rejected, column_types, is_id, key_prefix, typed
 
 __all__ = ["Intake"]
@@ -44,6 +45,8 @@ class Intake:
         now: Callable[[], datetime],
     ) -> None:
         self.folder = folder
+        self.job = KeptJob(folder)
+        """The bulk job that the records come from, if they come from one."""
         self.pages = Pages(folder, column_types(description, tuple(fields)))
         """The records that could be read."""
         self.rejected: list[Rejected] = []
@@ -65,17 +68,19 @@ class Intake:
         if not self.pages.resume(pages):
             return False
         name = self._description.name
-        asides = (json.loads(page.aside) for page in self.pages.files if page.aside)
-        self.rejected = [Rejected(name, *told) for aside in asides for told in aside]
-        self.read = rows
-        if self.n_different != rows:
-            # they are of another read
-            self.restart()
+        try:
+            asides = [json.loads(page.aside) for page in self.pages.files if page.aside]
+            self.rejected = [Rejected(name, id_, reason) for aside in asides for id_, reason in aside]
+        except (ValueError, TypeError):
             return False
-        return True
+        self.read = rows
+        # fewer, or more, are of another read
+        return self.n_different == rows
 
     def restart(self) -> None:
-        """Forget every page: what is read from now on begins anew."""
+        """Forget the job and every page: what is read from now on begins anew."""
+        # the job first, because one without its pages would be taken for one that is read
+        self.job.clear()
         self.pages.clear()
         self.rejected, self.read = [], 0
 

@@ -137,6 +137,9 @@ class OneObject:
         if first is None or first.since is not None or self.purged_until is not None:
             self._reconcile()
         self.rejected = list(dict.fromkeys(self.rejected))
+        if self.rejected:
+            # it may be the description that is wrong
+            self.plan.schema.forget(name)
         # what a run that was killed after its commit has left
         shutil.rmtree(self.staging, ignore_errors=True)
         return ObjectReport(
@@ -154,7 +157,8 @@ class OneObject:
     def _reconcile(self) -> None:
         """Find what no window shows: undeletions, and with every id compared whatever else was missed."""
         source, staging, percent = self.source, self.staging / "compared", self.plan.max_vanished_percent
-        self._add(take_back(source, self.plan, self.planned, self.log, staging, self._tell))
+        lock = self.one_at_a_time
+        self._add(take_back(source, self.plan, self.planned, self.log, staging, self._tell, lock))
         if not self.plan.reconciles and self.purged_until is None:
             return
         done = reconcile(
@@ -164,6 +168,7 @@ class OneObject:
             self.log,
             staging,
             self._tell,
+            lock,
             most_percent=percent,
             deletes_watermark=self.purged_until,
         )

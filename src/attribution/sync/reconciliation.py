@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 import polars as pl
@@ -103,6 +104,7 @@ def reconcile(
     log: ObjectLog,
     staging: Path,
     progress: Callable[[int, int | None], None],
+    one_at_a_time: Lock,
     *,
     most_percent: float,
     deletes_watermark: datetime | None = None,
@@ -117,6 +119,8 @@ def reconcile(
     ----------
     staging
         Folder for pages; emptied first.
+    one_at_a_time
+        Held while something is written.
     most_percent
         Part of the live records above which, unless they are a handful, nothing that vanished is touched.
     deletes_watermark
@@ -129,7 +133,8 @@ def reconcile(
     StoreError
         If somebody else has committed to the log.
     """
-    return _Comparison(source, plan, planned, log, staging, progress).run(most_percent, deletes_watermark)
+    comparison = _Comparison(source, plan, planned, log, staging, progress)
+    return comparison.run(one_at_a_time, most_percent, deletes_watermark)
 
 
 def take_back(
@@ -139,6 +144,7 @@ def take_back(
     log: ObjectLog,
     staging: Path,
     progress: Callable[[int, int | None], None],
+    one_at_a_time: Lock,
 ) -> Appended:
     """Make undeleted records live again where no window shows them: a CreatedDate does not move.
 
@@ -157,7 +163,8 @@ def take_back(
     if not live:
         return Appended(0, 0)
     rows = _Comparison(source, plan, planned, log, staging, progress).by_id(live)
-    return log.append(rows, synced_at=source.server_time, coverage=log.coverage)
+    with one_at_a_time:
+        return log.append(rows, synced_at=source.server_time, coverage=log.coverage)
 
 
 class _Comparison:
@@ -179,7 +186,7 @@ class _Comparison:
         self.read = 0
         self.rejected: list[Rejected] = []
 
-    def run(self, most_percent: float, deletes_watermark: datetime | None) -> Reconciled:
+    def run(self, one_at_a_time: Lock, most_percent: float, deletes_watermark: datetime | None) -> Reconciled:
         before = self.log.coverage
         there = self._ids()
         here = self._live()
@@ -212,13 +219,15 @@ class _Comparison:
         coverage = replace(before, unread=tuple(sorted(unread)), unseen=tuple(still))
         found = pl.concat(rows)
         is_same = found.is_empty() and deletions.is_empty() and coverage == before
-        appended = self.log.append(
-            found,
-            synced_at=self.source.server_time,
-            deletions=deletions,
-            deletes_watermark=None if braked else self._advancing(deletes_watermark),
-            coverage=None if is_same else coverage,
-        )
+        now = self.source.server_time
+        with one_at_a_time:
+            appended = self.log.append(
+                found,
+                synced_at=now,
+                deletions=deletions,
+                deletes_watermark=None if braked else self._advancing(deletes_watermark),
+                coverage=None if is_same else coverage,
+            )
         shutil.rmtree(self.staging, ignore_errors=True)
         told = Reconciliation(
             there.len(), fetched, appended.deleted, vanished.len(), tuple(still), is_braked=braked

@@ -76,6 +76,10 @@ class Schema:
         self._kept[object] = kept
         self._is_new = True
 
+    def forget(self, object: str) -> None:
+        """Have an object described anew, because what is known of it may be wrong."""
+        self._is_new |= self._kept.pop(object, None) is not None
+
     def save(self) -> None:
         """Write down what is new; the folder must exist."""
         if not self._is_new:

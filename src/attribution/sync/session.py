@@ -71,13 +71,13 @@ class Account:
             self.check()
             self.sent += 1
             number = self.sent
+            # the answer need not know of those that are not answered when this one is sent
+            counted = number - len(self._under_way)
             self._under_way.add(number)
 
         def learn(headers: Mapping[str, str]) -> None:
             usage = usage_of(headers)
             with self.counting:
-                # nor need it know of those sent before and not answered yet
-                counted = number - sum(each < number for each in self._under_way)
                 if usage is not None and counted >= self._counted_in_usage:
                     self.usage, self._counted_in_usage = usage, counted
 

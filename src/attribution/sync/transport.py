@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from attribution.errors import AttributionError, CrmError, StoppedEarly, TransientCrmError
-from attribution.sync.bulk import BULK_PAGE_ROWS, BulkRead, JobFailed, Staging
+from attribution.sync.bulk import BULK_PAGE_ROWS, BulkRead, JobFailed
 from attribution.sync.failures import Kind, kind_of
 from attribution.sync.intake import Intake
+from attribution.sync.job import KeptJob
 from attribution.sync.rest import PAGE_ROWS, Queries, soql_of
 from attribution.sync.source import Query
 from attribution.sync.watermark import Window
@@ -68,17 +69,14 @@ class Transport:
         is_quiet: bool,
     ) -> None:
         """Take the records changed in a window; see :meth:`attribution.sync.source.Source.read`."""
-        staging = Staging(into.folder)
-        begun = staging.begun(self._wire.server_time)
-        if begun is not None and begun.soql == soql_of(query):
-            counted = None
-        else:
-            counted = self._counted(query)
-            progress(0, counted)
-            if counted == 0 and is_quiet:
-                return
+        begun = into.job.begun(self._wire.server_time)
+        is_begun = begun is not None and begun.soql == soql_of(query)
+        counted = self._counted(query)
+        progress(0, counted)
+        if counted == 0 and is_quiet:
+            return
         for _ in range(_READS):
-            if counted is None or counted > _BULK_ABOVE:
+            if is_begun or counted is None or counted > _BULK_ABOVE:
                 rows = self._in_bulk(query, into, progress, counted)
             else:
                 rows = self._by_rest(query, into, progress)
@@ -89,7 +87,8 @@ class Transport:
             # nobody knows which record a stranger stands for
             if not (lacks or into.n_strangers):
                 return
-            staging.clear()
+            into.job.clear()
+            is_begun = False
         if lacks:
             told = f"a query of {counted:,} rows delivered {rows:,}"
         elif into.is_strange:
@@ -102,7 +101,7 @@ class Transport:
 
     def begun(self, query: Query, staging: Path) -> Window | None:
         """The window of a bulk job that was begun earlier, if it starts like this one."""
-        begun = Staging(staging).begun(self._wire.server_time)
+        begun = KeptJob(staging).begun(self._wire.server_time)
         if begun is None:
             return None
         earlier = replace(query, window=Window(query.window.since, begun.until))
@@ -120,8 +119,6 @@ class Transport:
             return None
 
     def _by_rest(self, query: Query, into: Intake, progress: Told) -> int:
-        # the job first: its pages would be taken for those that are read now
-        Staging(into.folder).clear()
         into.restart()
         try:
             return self.queries.of_window(query, into.add, progress)

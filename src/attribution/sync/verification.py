@@ -295,7 +295,7 @@ class _Comparison:
         """Pages of typed rows; the folder for those of a bulk job goes with them."""
         staging = Path(mkdtemp(prefix="attribution-"))
         description, objects = self.planned.description, self.plan.objects
-        taken = Intake(staging, description, fields, objects, lambda: self.source.server_time)
+        taken = Intake(staging / "pages", description, fields, objects, lambda: self.source.server_time)
         try:
             query = Query(description, tuple(fields), window, cursor, where)
             self.source.read(query, taken, lambda rows, total: None)

@@ -239,15 +239,16 @@ class Wire:
 
     def _error(self, failure: Failure, doing: str) -> AttributionError:
         # an answer may repeat what it was asked with; --debug shows the failure as well
-        failure.args = (self._without_secrets(str(failure)),)
+        failure.args = (self.without_secrets(str(failure)),)
         host = self._host if self._account.grant is None else self._account.grant.host
         message = f"Salesforce: {failure} ({doing} at {host})"
         if failure.kind in RETRIED and not _passes(failure):
             message = f"Salesforce: not to be asked for {failure.retry_after:.0f} seconds: {message[12:]}"
         kind, hint = _REACTIONS.get(failure.kind, (CrmError, _ODD))
-        return kind(self._without_secrets(message)[:500], hint=hint)
+        return kind(self.without_secrets(message)[:500], hint=hint)
 
-    def _without_secrets(self, text: str) -> str:
+    def without_secrets(self, text: str) -> str:
+        """What an answer says, with no secret in it that it may repeat."""
         for secret in self._secrets + self._account.tokens:
             # anything shorter is no secret, but part of many words
             text = text.replace(secret, "***") if len(secret) >= 5 else text

@@ -1,0 +1,248 @@
+"""One answer that contradicts what is known otherwise: it moves no watermark and removes no record."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from attribution.errors import CrmError, DataError, RefusedError, StoreError, UsageError
+from attribution.mapping import Mapping
+from attribution.readings import readings
+from attribution.store import Store
+from attribution.sync.salesforce import Salesforce
+from attribution.testing import Org
+from tests.loopback import connect
+
+FIELDS = readings(Mapping())["Account"].fields
+LATE, EARLY = "Tue, 30 Jun 2099 12:00:00 GMT", "Tue, 01 Jan 1980 12:00:00 GMT"
+
+
+@pytest.fixture
+def org(org: Org) -> Org:
+    org.insert("Account", [{"Name": f"{n}"} for n in range(4)])
+    org.advance(timedelta(minutes=30))
+    return org
+
+
+def names(store: Store) -> list[str]:
+    return sorted(store.rows("Account")["Name"])
+
+
+def documents(org: Org) -> dict[str, Any]:
+    """The description of an account as the org gives it."""
+    found: dict[str, Any] = connect(org)._wire.get_json("/services/data/v59.0/sobjects/Account/describe")
+    return found
+
+
+@pytest.mark.parametrize("date", [LATE, EARLY])
+@pytest.mark.parametrize("path", ["/updated", "/describe$", "/queryAll$"])
+def test_one_wrong_clock_moves_no_watermark(org: Org, tmp_path: Path, date: str, path: str) -> None:
+    answers = {
+        "/updated": {"ids": [], "latestDateCovered": f"{org.now:%Y-%m-%dT%H:%M:%S.000+0000}"},
+        "/describe$": documents(org),
+        "/queryAll$": {"totalSize": 0, "done": True, "records": []},
+    }
+    store = Store(tmp_path)
+    skip = 1 if path == "/queryAll$" else 0
+    org.faults.add(path, skip=skip, status=200, body=answers[path], headers={"Date": date})
+    store.sync(connect(org), objects=["Account", "OpportunityStage"])
+    assert all(abs(each - org.now) < timedelta(hours=1) for each in store.watermarks.values())
+    org.advance(timedelta(hours=1))
+    store.sync(connect(org), objects=["Account", "OpportunityStage"])
+    assert names(store) == ["0", "1", "2", "3"]
+    assert store.rows("Account", known_at=org.now).height == 4
+
+
+def test_a_clock_that_jumps_is_believed_at_the_second_word(org: Org) -> None:
+    source = connect(org)
+    before = source.server_time
+    org.advance(timedelta(days=3))
+    source._wire.get_json("/services/data")
+    assert source.server_time == before
+    source._wire.get_json("/services/data")
+    assert source.server_time == before + timedelta(days=3)
+
+
+@pytest.mark.parametrize("listed", [1, 4])
+def test_live_records_that_are_listed_as_deleted_stay(org: Org, tmp_path: Path, listed: int) -> None:
+    store = Store(tmp_path)
+    store.sync(connect(org), objects=["Account"])
+    ids = [row["Id"] for row in org.rows("Account")]
+    org.advance(timedelta(hours=1))
+    org.delete("Account", ids[3])
+    org.purge("Account", ids[3])
+    at = f"{org.now:%Y-%m-%dT%H:%M:%S.000+0000}"
+    org.advance(timedelta(minutes=1))
+    deleted = [{"id": each, "deletedDate": at} for each in (*ids[:listed], ids[3])]
+    covered = {"earliestDateAvailable": "2026-05-20T00:00:00.000+0000", "latestDateCovered": at}
+    org.faults.add("/deleted/", status=200, body={"deletedRecords": deleted, **covered})
+    report = store.sync(connect(org), objects=["Account"])
+    assert report.objects[0].deleted == 1
+    assert names(store) == ["0", "1", "2"]
+
+
+def test_a_stage_that_was_edited_just_now_is_not_gone(org: Org, tmp_path: Path) -> None:
+    # stages neither mark what was deleted nor list it: they are counted
+    store = Store(tmp_path)
+    store.sync(connect(org), objects=["OpportunityStage"])
+    stages = org.rows("OpportunityStage")
+    org.advance(timedelta(hours=1))
+    org.update("OpportunityStage", stages[0]["Id"], MasterLabel="edited")
+    org.advance(timedelta(seconds=1))
+    report = store.sync(connect(org), objects=["OpportunityStage"])
+    assert report.objects[0].deleted == 0
+    assert store.rows("OpportunityStage").height == len(stages)
+    org.advance(timedelta(hours=1))
+    store.sync(connect(org), objects=["OpportunityStage"])
+    assert "edited" in store.rows("OpportunityStage")["MasterLabel"].to_list()
+    assert not store.versions("OpportunityStage").collect()["_deleted"].any()
+
+
+ODD_TYPES = {"a flag of another type": "IsDeleted", "an instant of another type": "SystemModstamp"}
+
+
+@pytest.mark.parametrize("what", [*ODD_TYPES, "a field twice"])
+def test_a_description_that_cannot_be_right_is_asked_for_again(org: Org, tmp_path: Path, what: str) -> None:
+    found = documents(org)
+    odd = {"type": "string"}
+    fields = [each | (odd if each["name"] == ODD_TYPES.get(what) else {}) for each in found["fields"]]
+    fields += [fields[-1] | {"type": "int"}] if what == "a field twice" else []
+    modified = {"Last-Modified": "Mon, 01 Jun 2026 12:00:00 GMT"}
+    org.faults.add("/Account/describe", status=200, body=found | {"fields": fields}, headers=modified)
+    store = Store(tmp_path)
+    store.sync(connect(org), objects=["Account"])
+    assert org.faults.pending == 0
+    assert names(store) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("modified", ["garbage", "Mon, 01 Jun 2026 12:00:00 GMT"])
+def test_a_wrong_description_does_not_outlive_the_sync_that_could_not_read(
+    org: Org, tmp_path: Path, modified: str
+) -> None:
+    found = documents(org)
+    fields = [field | ({"type": "date"} if field["name"] == "Website" else {}) for field in found["fields"]]
+    org.update("Account", org.rows("Account")[0]["Id"], Website="https://acme.example")
+    org.advance(timedelta(minutes=30))
+    answer = {"status": 200, "body": found | {"fields": fields}, "headers": {"Last-Modified": modified}}
+    org.faults.add("/Account/describe", **answer)
+    store = Store(tmp_path)
+    assert len(store.sync(connect(org), objects=["Account"]).rejected) == 1
+    org.advance(timedelta(hours=1))
+    # it is of another type now, and that is told
+    with pytest.raises(StoreError, match=r"Account\.Website is String but the store holds Date"):
+        store.sync(connect(org), objects=["Account"])
+
+
+def test_changes_that_are_covered_until_long_ago_only_are_no_answer(org: Org, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    long_ago = {"ids": [], "latestDateCovered": "1990-01-01T00:00:00.000+0000"}
+    org.faults.add("/updated", status=200, body=long_ago)
+    store.sync(connect(org), objects=["Account"])
+    assert names(store) == ["0", "1", "2", "3"]
+    overflowing = {"ids": [], "latestDateCovered": "0001-01-01T00:00:00.000+2300"}
+    org.advance(timedelta(hours=1))
+    org.faults.add("/updated", status=200, body=overflowing, times=None)
+    (failed,) = store.sync(connect(org), objects=["Account"]).failed
+    assert "latestDateCovered" in (failed.message or "")
+
+
+@pytest.mark.parametrize("identity", ["5", "../../x", "001000000000001AAA"])
+def test_an_organization_has_an_id_of_its_kind(org: Org, tmp_path: Path, identity: str) -> None:
+    answer = {"totalSize": 1, "done": True, "records": [{"Id": identity}]}
+    org.faults.add("/queryAll$", status=200, body=answer)
+    with pytest.raises(RefusedError, match="does not show the Organization"):
+        Store(tmp_path / "acme").sync(connect(org))
+    assert not (tmp_path / "acme").exists()
+
+
+NEXT = "/services/data/v59.0/query/01g{}"
+
+
+@pytest.mark.parametrize("rows", [0, 4])
+def test_pages_without_an_end_are_given_up(org: Org, tmp_path: Path, rows: int) -> None:
+    fields = [field["name"] for field in documents(org)["fields"]]
+    records = [dict.fromkeys(fields) | {"Id": row["Id"]} for row in org.rows("Account")][:rows]
+    page = {"totalSize": 4, "done": False, "records": records}
+    for number in range(60):
+        path, skip = ("/queryAll$", 2) if number == 0 else ("/query/", 0)
+        org.faults.add(path, skip=skip, status=200, body=page | {"nextRecordsUrl": NEXT.format(number)})
+    store = Store(tmp_path)
+    before = len(org.requests)
+    store.sync(connect(org), objects=["Account"])
+    assert len(org.requests) - before < 40
+    assert names(store) == ["0", "1", "2", "3"]
+
+
+def test_bulk_pages_without_an_end_are_given_up(org: Org, tmp_path: Path) -> None:
+    org.load({"Account": [{"Name": "x"} for _ in range(5_000)]})
+    org.advance(timedelta(minutes=30))
+    header = ",".join(f'"{name}"' for name in (*(each for each in FIELDS if each != "Id"), "Id"))
+    for number in range(50):
+        headers = {"Sforce-NumberOfRecords": "0", "Sforce-Locator": f"{number}", "Content-Type": "text/csv"}
+        org.faults.add("/results$", status=200, body=f"{header}\n", headers=headers)
+    (failed,) = Store(tmp_path).sync(connect(org), objects=["Account"]).failed
+    assert "in circles" in (failed.message or "")
+    assert sum(each.path.endswith("/results") for each in org.requests) < 10
+
+
+@pytest.mark.parametrize(
+    ("headers", "path"),
+    [
+        ({"Sforce-Limit-Info": "api-usage=" + "9" * 5_000 + "/1"}, "/queryAll$"),
+        ({"Location": "https://[::1"}, "/queryAll$"),
+    ],
+)
+def test_headers_that_no_library_expects_are_no_end(
+    org: Org, tmp_path: Path, headers: dict[str, str], path: str
+) -> None:
+    status = 302 if "Location" in headers else 503
+    org.faults.add(path, skip=1, status=status, body=b"", headers=headers)
+    store = Store(tmp_path)
+    store.sync(connect(org), objects=["Account"])
+    assert names(store) == ["0", "1", "2", "3"]
+
+
+def test_what_an_answer_repeats_of_a_token_is_told_nowhere(org: Org, tmp_path: Path) -> None:
+    echo = f"bad session {org.token} and eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJ4In0.c2lnbmF0dXJl"
+    org.faults.error("/sobjects$", 400, "UNKNOWN", echo, times=None)
+    with pytest.raises(CrmError) as caught:
+        Store(tmp_path).sync(connect(org))
+    told = [str(each) for each in (caught.value, caught.value.__cause__, caught.value.hint)]
+    assert "bad session ***" in told[0]
+    assert not any(org.token in each or "eyJ" in each for each in told)
+
+
+@pytest.mark.parametrize(
+    "address", ["https://[::1", "https://acme my", "https://acme:99999", "https://acme:x"]
+)
+def test_an_address_that_is_none_is_told_before_anything_is_sent(address: str) -> None:
+    with pytest.raises(UsageError, match="SALESFORCE_INSTANCE_URL is no address"):
+        Salesforce(instance_url=address, access_token="an access token")
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf")])
+def test_waits_are_numbers_of_seconds(seconds: float) -> None:
+    with pytest.raises(UsageError, match="ATTRIBUTION_BULK_POLL_SECONDS"):
+        Salesforce(instance_url="https://acme", access_token="an access token", bulk_poll_seconds=seconds)
+
+
+def test_a_store_that_is_none_cannot_be_verified(org: Org, tmp_path: Path) -> None:
+    before = len(org.requests)
+    with pytest.raises(DataError, match="nothing was synced"):
+        Store(tmp_path / "typo").verify(connect(org))
+    assert len(org.requests) == before
+
+
+@pytest.mark.parametrize("damaged", ["_delta_log/*.json", "*.parquet"])
+def test_a_table_that_is_damaged_is_named(org: Org, tmp_path: Path, damaged: str) -> None:
+    store = Store(tmp_path)
+    store.sync(connect(org), objects=["Account"])
+    (file,) = (tmp_path / "mirror" / "Account").glob(damaged)
+    file.write_bytes(file.read_bytes()[:-30])
+    for step in (store.verify, store.sync) if damaged[0] == "_" else (store.verify,):
+        with pytest.raises(StoreError, match="damaged") as caught:
+            step(connect(org), objects=["Account"])
+        assert caught.value.hint

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
+from deltalake import DeltaTable
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,6 +101,34 @@ def test_what_was_erased_is_not_taken_as_it_is(tmp_path: Path) -> None:
     log, appended = first_commit(read(tmp_path / "pages", many(0)), tmp_path)
     assert appended.written == MANY - 1
     assert "000007" not in log.versions().collect()["Id"].to_list()
+    # nor is the history of a record that was removed
+    types = {"Id": pl.String(), "AccountId": pl.String()}
+    history = Pages(tmp_path / "pages", types)
+    rows = {"Id": [f"h{n}" for n in range(MANY)], "AccountId": [f"{n:06}" for n in range(MANY)]}
+    history.add(pl.DataFrame(rows), START)
+    log = ObjectLog(tmp_path, "AccountHistory")
+    assert log.append(history, synced_at=LATER, watermark=LATER).written == MANY - 1
+    assert "000007" not in log.versions().collect()["AccountId"].to_list()
+
+
+def test_what_was_kept_beside_a_page_goes_with_it(tmp_path: Path) -> None:
+    pages = Pages(tmp_path, TYPES)
+    pages.add(rows("a"), START, "of a")
+    resumed = Pages(tmp_path, TYPES)
+    assert resumed.resume(0)
+    resumed.add(rows("b"), START)
+    again = Pages(tmp_path, TYPES)
+    assert again.resume(1)
+    assert [page.aside for page in again.files] == [""]
+    assert again.scan().collect().equals(rows("b"))
+
+
+def test_the_log_tells_the_instant_of_the_rows(tmp_path: Path) -> None:
+    log, _ = first_commit(read(tmp_path / "pages", many(0), many(MANY)), tmp_path)
+    told = DeltaTable(str(log.path)).get_add_actions(flatten=True)
+    found = pl.DataFrame(told)
+    assert {*found["min._synced_at"], *found["max._synced_at"]} == {START}
+    assert found["num_records"].to_list() == [MANY, MANY]
 
 
 def test_a_later_read_writes_only_what_differs(tmp_path: Path) -> None:

@@ -109,6 +109,18 @@ def test_nothing_is_null_in_every_type(field: str) -> None:
         ("IsWon", "yes", "IsWon: 'yes' is no boolean"),
         ("CloseDate", "2026-02-30", "CloseDate: '2026-02-30' is no date"),
         ("CreatedDate", "yesterday", "CreatedDate: 'yesterday' is no datetime"),
+        ("CloseDate", "26-07-31", "CloseDate: '26-07-31' is no date"),
+        ("CloseDate", "-005-01-01", "CloseDate: '-005-01-01' is no date"),
+        ("CloseDate", "10000-01-01", "CloseDate: '10000-01-01' is no date"),
+        *(
+            ("CreatedDate", text, f"CreatedDate: '{text}' is no datetime")
+            for text in (
+                "26-07-31T12:00:00.000Z",
+                "-005-01-01T12:00:00.000Z",
+                "0001-01-01T00:00:00.000+2300",
+                "9999-12-31T23:59:59.000-1200",
+            )
+        ),
         (
             "AccountId",
             "00q000000000001AAA",

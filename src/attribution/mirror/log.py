@@ -176,7 +176,8 @@ class ObjectLog:
             :class:`~attribution.mirror.pages.Pages` no more than a batch is in memory; of a first read
             their files become those of the table, with the instant at which they were read.
         synced_at
-            Server instant of the read; raised just above the newest one stored where it is not later.
+            Server instant of the read; raised just above the newest one stored where it is not later. Of
+            files that become those of the table it is the instant of the first page instead.
         watermark
             Up to which instant the object has now been read completely.
         deletions

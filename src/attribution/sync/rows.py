@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
 import polars as pl
@@ -25,6 +26,9 @@ _TYPES: Final[Mapping[str, pl.DataType]] = {
     "percent": DECIMAL,
 }
 _ID_PATTERN: Final = r"^[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?$"
+_YEAR: Final = r"^[0-9]{4}-"
+_YEAR_1: Final = date.min.toordinal() - date(1970, 1, 1).toordinal()
+"""The first day of year 1, in days since 1970."""
 _ALWAYS_KEPT: Final = frozenset({"Opportunity"})
 """Objects whose rows stay, with the unreadable field empty: a deal must never vanish from the counts."""
 
@@ -137,10 +141,19 @@ def _values(text: pl.Series, kind: str) -> pl.Series:
     if text.dtype != pl.String:
         return text
     usual = _usual(text, kind)
-    if usual is None or usual.null_count() > text.null_count():
+    if usual is None or usual.null_count() > text.null_count() or _is_beyond_years(usual):
         # some value is spelled as it seldom is, or not at all
         return text.to_frame().select(_value(text.name, kind)).to_series()
     return usual
+
+
+def _is_beyond_years(values: pl.Series) -> bool:
+    """Whether a column of days or instants has some before year 1: a year may have a sign."""
+    if not values.dtype.is_temporal():
+        return False
+    first = values.to_physical().min()
+    per_day = 1 if values.dtype == pl.Date else 86_400_000_000
+    return isinstance(first, int) and first < _YEAR_1 * per_day
 
 
 def _usual(text: pl.Series, kind: str) -> pl.Series | None:
@@ -152,10 +165,13 @@ def _usual(text: pl.Series, kind: str) -> pl.Series | None:
             truth = text == "true"
             return truth if (truth | (text == "false")).all() else None
         case pl.Date():
-            return text.str.to_date("%Y-%m-%d", strict=False, cache=False)
+            is_usual = (text.str.len_bytes() == len("2026-12-31")).all()
+            return text.str.to_date("%Y-%m-%d", strict=False, cache=False) if is_usual else None
         case pl.Datetime():
             first = text.drop_nulls().first()
             zone = "Z" if isinstance(first, str) and first.endswith("Z") else "+0000"
+            if not (text.str.len_bytes() == len(f"2026-12-31T23:59:59.000{zone}")).all():
+                return None
             # Salesforce stamps whole seconds, and a variable part would take six times as long
             spelling = f"%Y-%m-%dT%H:%M:%S.000{zone}"
             instants = text.str.to_datetime(spelling, time_unit="us", strict=False, cache=False)
@@ -176,11 +192,14 @@ def _value(name: str, type: str) -> pl.Expr:
         lower = text.str.to_lowercase()
         return pl.when(lower == "true").then(True).when(lower == "false").then(False).alias(name)
     if kind == pl.Date:
-        return text.str.to_date("%Y-%m-%d", strict=False)
+        dates = text.str.to_date("%Y-%m-%d", strict=False)
+        return pl.when(text.str.contains(_YEAR)).then(dates)
     if kind == INSTANT:
         # REST writes +0000 where Bulk writes Z
         zoned = text.str.replace("Z$", "+0000")
-        return zoned.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%z", time_unit="us", strict=False)
+        instants = zoned.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%z", time_unit="us", strict=False)
+        # an offset can lead beyond the years that a calendar has
+        return pl.when(text.str.contains(_YEAR), instants.dt.year().is_between(1, 9999)).then(instants)
     if kind == pl.Int64:
         # Bulk may write a whole number as 1.0E3
         number = text.cast(DECIMAL, strict=False)

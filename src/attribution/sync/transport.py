@@ -121,7 +121,8 @@ class Transport:
     def _by_rest(self, query: Query, into: Intake, progress: Told) -> int:
         into.restart()
         try:
-            return self.queries.of_window(query, into.add, progress)
+            into.read = self.queries.of_window(query, into.add, progress)
+            return into.read
         except BaseException:
             # nobody could go on after them
             into.restart()

@@ -302,15 +302,18 @@ class Store:
                 f"max_vanished_percent is {max_vanished_percent:g}", hint="it lies between 0 and 100"
             )
         mapping, upkeep = mapping or self.mapping, self._upkeep
-        with upkeep.told(source, log) as calls_before, source.limited(budget):
-            planned = replace(
-                upkeep.plan(source, mapping, objects, calls_before),
-                reconciles=reconcile,
-                max_vanished_percent=max_vanished_percent,
-            )
-            return upkeep.run(
-                source, planned, mapping, progress, log, parallel=parallel, is_partial=objects is not None
-            )
+        with upkeep.told(source, log) as calls_before:
+            upkeep.check_free()
+            with source.limited(budget):
+                planned = replace(
+                    upkeep.plan(source, mapping, objects, calls_before),
+                    reconciles=reconcile,
+                    max_vanished_percent=max_vanished_percent,
+                )
+                is_partial = objects is not None
+                return upkeep.run(
+                    source, planned, mapping, progress, log, parallel=parallel, is_partial=is_partial
+                )
 
     def plan(
         self,

@@ -48,6 +48,12 @@ class Upkeep:
         self.mirror = folder.path / "mirror"
         self.staging = folder.path / "staging"
 
+    def check_free(self) -> None:
+        """Refuse to begin while somebody else writes, before anything is asked of the CRM."""
+        if self._folder.organization_id is not None:
+            with self._folder.lock():
+                pass
+
     def plan(
         self, source: Source, mapping: OrgMapping, objects: Sequence[str] | None, calls_before: int
     ) -> Plan:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import polars as pl
 import pytest
 from deltalake import DeltaTable
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attribution.mirror.erased import Erased
@@ -155,6 +155,7 @@ ID = st.sampled_from("abcdef")
 PAGES = st.lists(st.lists(ID, unique=True, max_size=4), max_size=5)
 
 
+@settings(max_examples=40)
 @given(pages=PAGES, killed_after=st.integers(0, 5), more=st.booleans())
 def test_a_read_that_goes_on_ends_as_one_that_was_never_killed(
     pages: Sequence[Sequence[str]], killed_after: int, more: bool

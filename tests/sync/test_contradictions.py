@@ -10,6 +10,7 @@ import pytest
 
 from attribution.errors import CrmError, DataError, RefusedError, StoreError, UsageError
 from attribution.mapping import Mapping
+from attribution.mirror.folder import Folder
 from attribution.readings import readings
 from attribution.store import Store
 from attribution.sync.salesforce import Salesforce
@@ -227,6 +228,15 @@ def test_an_address_that_is_none_is_told_before_anything_is_sent(address: str) -
 def test_waits_are_numbers_of_seconds(seconds: float) -> None:
     with pytest.raises(UsageError, match="ATTRIBUTION_BULK_POLL_SECONDS"):
         Salesforce(instance_url="https://acme", access_token="an access token", bulk_poll_seconds=seconds)
+
+
+def test_while_somebody_writes_nothing_is_asked(org: Org, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.sync(connect(org), objects=["Account"])
+    before = len(org.requests)
+    with Folder(tmp_path).lock(), pytest.raises(StoreError, match="another sync is writing"):
+        store.sync(connect(org))
+    assert len(org.requests) == before
 
 
 def test_a_store_that_is_none_cannot_be_verified(org: Org, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import polars as pl
+import pyarrow as pa
 from pydantic import BaseModel
 
 from attribution.arrays import INSTANT
@@ -337,7 +338,7 @@ class Salesforce(Inquiries):
 
     def read_ids(
         self, object: str, fields: Sequence[str], ids: Sequence[str], *, where: str | None = None
-    ) -> Iterator[pl.DataFrame]:
+    ) -> Iterator[pa.Table]:
         """Those of the given records that there are, soft-deleted ones included, every value as text."""
         yield from self._transport.queries.of_ids(object, selected(fields), ids, where)
 

@@ -7,16 +7,20 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import polars as pl
 
 from attribution.errors import CrmError, RefusedError, StoppedEarly
 from attribution.sync.budget import Budget
 from attribution.sync.descriptions import ObjectDescription, ObjectSummary
-from attribution.sync.intake import Intake
 from attribution.sync.schema import Schema
 from attribution.sync.watermark import Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from attribution.sync.intake import Intake
 
 __all__ = [
     "Changes",
@@ -166,7 +170,7 @@ class Source(Protocol):
 
     def read_ids(
         self, object: str, fields: Sequence[str], ids: Sequence[str], *, where: str | None = None
-    ) -> Iterator[pl.DataFrame]:
+    ) -> Iterator[pa.Table]:
         """Those of the given records that there are, soft-deleted ones included, every value as text."""
         ...
 

@@ -235,6 +235,7 @@ class Store:
         deadline: float | None = None,
         jitter: float = 0.0,
         parallel: int = 4,
+        full: bool = False,
         reconcile: bool = False,
         max_vanished_percent: float = 10.0,
     ) -> SyncReport:
@@ -269,6 +270,9 @@ class Store:
         parallel
             How many objects are read at once. With ``max_api_calls`` or ``reconcile`` it is one: calls are
             not spread over objects that none of them then suffices for, and owners come before what they own.
+        full
+            Whether to read every record again, and not only what changed: what is not as it is stored becomes
+            a version. It costs what a first sync costs, and is for a store that is no longer trusted.
         reconcile
             Whether to compare every id of every object as well, which finds what no window and no log of
             deletions shows. What vanished without a trace becomes a tombstone only where something says
@@ -307,6 +311,7 @@ class Store:
             with source.limited(budget):
                 planned = replace(
                     upkeep.plan(source, mapping, objects, calls_before),
+                    is_full=full,
                     reconciles=reconcile,
                     max_vanished_percent=max_vanished_percent,
                 )
@@ -321,6 +326,7 @@ class Store:
         *,
         mapping: Mapping | None = None,
         objects: Sequence[str] | None = None,
+        full: bool = False,
         reconcile: bool = False,
         max_quota_percent: float | None = 80.0,
     ) -> Estimate:
@@ -330,7 +336,7 @@ class Store:
 
         Parameters
         ----------
-        source, mapping, objects, reconcile, max_quota_percent
+        source, mapping, objects, full, reconcile, max_quota_percent
             As for :meth:`sync`.
 
         Raises
@@ -345,7 +351,7 @@ class Store:
             planned = self._upkeep.plan(source, mapping or self.mapping, objects, calls_before)
             return estimate(
                 source,
-                replace(planned, reconciles=reconcile),
+                replace(planned, is_full=full, reconciles=reconcile),
                 self.path / "mirror",
                 max_quota_percent=max_quota_percent,
                 calls_before=calls_before,

@@ -40,6 +40,10 @@ def test_the_estimate_is_what_a_sync_then_costs(tmp_path: Path, monkeypatch: pyt
             "Account", "REST", 1, 4, watermarks["Account"] - timedelta(minutes=10), None
         )
         org.advance(timedelta(minutes=10))
+        full = store.plan(connect(org), full=True)
+        report = store.sync(connect(org), full=True)
+        assert (full.calls, full.rows) == (report.api_calls, sum(each.read for each in report.objects))
+        org.advance(timedelta(minutes=10))
         compared = store.plan(connect(org), reconcile=True)
         report = store.sync(connect(org), reconcile=True)
         # whoever sees everything need not be asked why something vanished

@@ -500,3 +500,29 @@ def test_the_command_reconciles(org: Org, tmp_path: Path, capsys: pytest.Capture
     assert main([*words, "--max-vanished-percent", "101"]) == 2
     with pytest.raises(UsageError, match="max_vanished_percent is -1"):
         sync(org, Store(tmp_path), max_vanished_percent=-1)
+
+
+def test_a_full_sync_sees_what_changed_without_a_stamp(org: Org, tmp_path: Path) -> None:
+    store, known = Store(tmp_path), accounts(org, 40)
+    sync(org, store)
+    # as a formula does, when what it is made of changes
+    org.update("Account", known[7], stamp=False, Name="changed")
+    later(org)
+    assert sync(org, store).objects[0].written == 0
+    found = store.verify(connect(org), objects=["Account"])
+    assert found.has_drift
+    assert "sync --full" in str(found)
+    assert "--reconcile" not in str(found)
+    org.delete("Account", known[9])
+    later(org)
+    (told,) = sync(org, store, full=True).objects
+    assert (told.from_, told.read, told.written, told.deleted) == (None, 40, 1, 1)
+    assert dict(store.rows("Account").select("Id", "Name").rows())[known[7]] == "changed"
+    assert ids(store) == {*known} - {known[9]}
+    # and at once again, when nothing newer is safe to be read
+    watermark = store.log("Account").watermark
+    (told,) = sync(org, store, full=True, reconcile=True).objects
+    assert not store.verify(connect(org), objects=["Account"]).has_drift
+    assert (told.read >= 40, told.written, told.deleted) == (True, 0, 0)
+    assert told.reconciled == Reconciliation(39)
+    assert store.log("Account").watermark >= watermark

@@ -44,6 +44,10 @@ def sync(
         bool,
         typer.Option("--plan", help="Only estimate the API calls, per object and in all; write nothing."),
     ] = False,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Read every record again, and not only what changed."),
+    ] = False,
     reconcile: Annotated[
         bool,
         typer.Option("--reconcile", help="Compare every id as well: finds whatever was missed or vanished."),
@@ -72,6 +76,7 @@ def sync(
             source,
             mapping=settings,
             objects=objects,
+            full=full,
             reconcile=reconcile,
             max_quota_percent=max_quota_percent,
         )
@@ -90,6 +95,7 @@ def sync(
                 deadline=deadline,
                 jitter=jitter,
                 parallel=parallel,
+                full=full,
                 reconcile=reconcile,
                 max_vanished_percent=max_vanished_percent,
             )

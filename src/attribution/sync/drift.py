@@ -138,4 +138,8 @@ class Verification:
             lines += [f"drift: {each.object} {differs.id}: {differs.field}" for differs in each.fields[:20]]
             if len(each.fields) > 20:
                 lines.append(f"... and {len(each.fields) - 20} more values of {each.object}")
+        if any(each.months for each in self.objects):
+            lines.append("`attribution sync --reconcile` compares every id, and fetches what lacks here")
+        if any(each.fields for each in self.objects):
+            lines.append("`attribution sync --full` reads every record again, changed or not")
         return "\n".join([*lines, f"{self.api_calls} API calls, seed {self.seed}"])

@@ -150,7 +150,9 @@ def estimate(
     # the same questions come first in a sync
     schema_calls = source.api_calls - calls_before
     objects = tuple(
-        estimate_object(source, planned, ObjectLog(mirror, name), reconciles=plan.reconciles)
+        estimate_object(
+            source, planned, ObjectLog(mirror, name), is_full=plan.is_full, reconciles=plan.reconciles
+        )
         for name, planned in plan.readable.items()
     )
     own = source.api_calls - calls_before
@@ -163,6 +165,7 @@ def estimate_object(
     log: ObjectLog | None,
     *,
     rows: int | None = None,
+    is_full: bool = False,
     reconciles: bool = False,
 ) -> ObjectEstimate:
     """What the next sync of one object would cost.
@@ -175,7 +178,7 @@ def estimate_object(
         All records of the object where they were counted already.
     """
     watermark = None if log is None else log.watermark
-    window = next_window(watermark, bound_from_clock(source.server_time))
+    window = next_window(watermark, bound_from_clock(source.server_time), is_full=is_full)
     since = None if window is None else window.since
     try:
         known = log if watermark is not None else None

@@ -120,11 +120,12 @@ class OneObject:
 
     def _run(self) -> ObjectReport:
         name, log = self.description.name, self.log
+        was_read = log.watermark is not None
         bound = self._bound()
         self._tell_hidden()
         self._catch_up()
         self._ask_again()
-        window = next_window(log.watermark, bound)
+        window = next_window(log.watermark, bound, is_full=self.plan.is_full)
         first = window
         if window is not None:
             begun = self._begun(window)
@@ -134,7 +135,7 @@ class OneObject:
                 window = next_window(log.watermark, bound)
         if window is not None:
             self._read_window(window)
-        if first is None or first.since is not None or self.purged_until is not None:
+        if was_read or self.purged_until is not None:
             self._reconcile()
         self.rejected = list(dict.fromkeys(self.rejected))
         if self.rejected:
@@ -192,11 +193,13 @@ class OneObject:
         else:
             # what was gone before the first read was never seen
             deletions, deletes_watermark = None, window.until if self.description.is_replicateable else None
+        before = self.log.watermark
         with self.one_at_a_time:
             appended = self.log.append(
                 rows,
                 synced_at=self.source.server_time,
-                watermark=window.until,
+                # everything can be read again where nothing newer is safe to read yet
+                watermark=window.until if before is None or window.until > before else None,
                 deletions=deletions,
                 deletes_watermark=deletes_watermark,
                 coverage=self._coverage(self.fields),

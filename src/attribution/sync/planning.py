@@ -85,6 +85,8 @@ class Plan:
     """Per optional object that cannot be read: why."""
     schema: Schema
     """What is known of the objects; to be saved once there is a store."""
+    is_full: bool = False
+    """Whether every record is read, whether it has changed or not."""
     reconciles: bool = False
     """Whether every id is compared, of every object."""
     max_vanished_percent: float = 10.0

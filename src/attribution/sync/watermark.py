@@ -49,7 +49,7 @@ class DeletionSpan:
     has_gap: bool
 
 
-def next_window(watermark: datetime | None, bound: datetime) -> Window | None:
+def next_window(watermark: datetime | None, bound: datetime, *, is_full: bool = False) -> Window | None:
     """The window to read now, or None if nothing newer is safe to read yet.
 
     Parameters
@@ -58,6 +58,8 @@ def next_window(watermark: datetime | None, bound: datetime) -> Window | None:
         Up to which instant the object has been read completely; None before the first time.
     bound
         Up to which instant every change is visible now.
+    is_full
+        Whether to read everything again, whatever was read before.
 
     Examples
     --------
@@ -68,8 +70,8 @@ def next_window(watermark: datetime | None, bound: datetime) -> Window | None:
     >>> next_window(noon, noon) is None
     True
     """
-    if watermark is None:
-        return Window(None, bound)
+    if watermark is None or is_full:
+        return Window(None, bound if watermark is None else max(watermark, bound))
     if bound <= watermark:
         return None
     return Window(watermark - _OVERLAP, bound)

@@ -256,3 +256,21 @@ def test_a_table_that_is_damaged_is_named(org: Org, tmp_path: Path, damaged: str
         with pytest.raises(StoreError, match="damaged") as caught:
             step(connect(org), objects=["Account"])
         assert caught.value.hint
+
+
+def test_a_bulk_job_of_too_few_rows_is_not_read_twice_but_replaced(org: Org, tmp_path: Path) -> None:
+    org.load({"Account": [{"Name": "x"} for _ in range(5_000)]})
+    org.advance(timedelta(minutes=30))
+    names_in_order = [each for each in FIELDS if each != "Id"] + ["Id"]
+    lines = [",".join(f'"{name}"' for name in names_in_order)]
+    lines += [",".join(['""'] * (len(FIELDS) - 1) + [f'"{row["Id"]}"']) for row in org.rows("Account")[:3]]
+    done = {"id": "750000000000001AAA", "state": "JobComplete", "numberRecordsProcessed": 3}
+    org.faults.add("/jobs/query/[^/]+$", method="GET", status=200, body=done)
+    headers = {"Sforce-NumberOfRecords": "3", "Sforce-Locator": "null", "Content-Type": "text/csv"}
+    org.faults.add("/results$", status=200, body="\n".join(lines) + "\n", headers=headers)
+    store = Store(tmp_path)
+    (told,) = store.sync(connect(org), objects=["Account"]).objects
+    assert (told.status, told.read, store.rows("Account").height) == ("ok", 5_004, 5_004)
+    assert (
+        sum((each.method, each.path.endswith("/jobs/query")) == ("POST", True) for each in org.requests) == 2
+    )

@@ -252,7 +252,6 @@ class OneObject:
         kept, self.rejected = self.rejected, []
         name, where = self.description.name, self.planned.reading.where
         taken = self._intake(self.fields, "again")
-        taken.restart()
         for page in self.source.read_ids(name, self.fields, before, where=where):
             taken.add(page)
         self._taken(taken)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+
+from attribution.mirror.durable import replace
 
 __all__ = ["Kept", "Schema"]
 
@@ -88,10 +89,6 @@ class Schema:
             name: {"modified": kept.modified, "read_at": kept.read_at.isoformat(), "document": kept.document}
             for name, kept in self._kept.items()
         }
-        temporary = self._file.with_suffix(".part")
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump({"viewer": self._viewer, "objects": objects}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._file)
+        text = json.dumps({"viewer": self._viewer, "objects": objects})
+        replace(self._file, lambda file: file.write_text(text, "utf-8"))
         self._is_new = False

@@ -215,7 +215,7 @@ class _Comparison:
         left = _without_reason(self.log, old["Id"])
         asked = left.head(_LOOKED_UP)
         # the history of an erased record tells by its parent that it may not be here
-        rows = self.log.erased.applied(self.name, self._by_id(self.fields, asked.to_list()))
+        rows = self._by_id(self.fields, asked.to_list())
         return left.filter(left.is_in(rows["Id"].implode()) | ~left.is_in(asked.implode()))
 
     def _unexplained_surplus(self, surplus: pl.Series) -> pl.Series:
@@ -263,7 +263,7 @@ class _Comparison:
 
     def _differing(self, live: pl.LazyFrame, ids: Sequence[str]) -> Iterator[FieldDrift]:
         """Values that differ in records that have not changed since the watermark."""
-        there = self.log.erased.applied(self.name, self._by_id(self.fields, ids))
+        there = self._by_id(self.fields, ids)
         absent = pl.Series("Id", ids).filter(~pl.Series(ids).is_in(there["Id"].implode()))
         yield from (FieldDrift(each, "Id") for each in self._unexplained_surplus(absent))
         if "SystemModstamp" in there.columns:

@@ -290,6 +290,22 @@ def test_what_is_no_page_is_none(data: bytes) -> None:
         parsed(data, told_types(described("Lead"), ("Name", "Id")))
 
 
+PIECES = st.sampled_from(["a", '"', ",", "\n", "\r", "\r\n", "\u00e9", "\U0001f600", "\0", " "])
+
+
+@given(
+    names=st.lists(st.lists(PIECES, max_size=9).map("".join), max_size=12),
+    ending=st.sampled_from(["\n", "\r\n"]),
+    block=st.integers(60, 160),
+)
+def test_a_page_is_read_alike_wherever_a_block_of_it_ends(names: list[str], ending: str, block: int) -> None:
+    text = io.StringIO()
+    rows = [("Name", "Id"), *((name, ID) for name in names)]
+    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator=ending).writerows(rows)
+    page = parsed(text.getvalue().encode(), all_text(("Name", "Id")), block)
+    assert page["Name"].to_pylist() == [name or None for name in names]
+
+
 def test_a_page_that_is_cut_anywhere_is_none_or_lacks_rows() -> None:
     rows = [('Deal "1"\n', "1.5", ID), ("\n", "", ID), ('","', "2", ID)]
     written = io.StringIO()

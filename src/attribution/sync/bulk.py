@@ -271,7 +271,7 @@ def _job_of(response: requests.Response) -> _Job:
         raise Garbled("no bulk job") from None
 
 
-def parsed(data: bytes, types: Mapping[str, pa.DataType]) -> pa.Table:
+def parsed(data: bytes, types: Mapping[str, pa.DataType], block: int = _BLOCK) -> pa.Table:
     """Read a page of CSV in columns of these types, of which the last is the id; an empty value is null.
 
     Where a value is not of its type, the whole page is text.
@@ -279,7 +279,8 @@ def parsed(data: bytes, types: Mapping[str, pa.DataType]) -> pa.Table:
     # a parser alone accepts a page that was cut after a quote
     if not data.endswith(b"\n"):
         raise Garbled("a page that does not end in a newline")
-    page = _table(data, types, _BLOCK)
+    # where a block ends between \r and \n, the parser loses the \n
+    page = _table(data, types, len(data) if b"\r" in data else block)
     if page is None or not all(are_of_calendar(column) for column in page.columns):
         # in one block, because a record may be longer than a block
         page = _table(data, dict.fromkeys(types, TEXT), len(data))

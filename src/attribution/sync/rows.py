@@ -75,7 +75,8 @@ def column_types(description: ObjectDescription, fields: Sequence[str]) -> dict[
 
 def told_types(description: ObjectDescription, fields: Sequence[str]) -> dict[str, pa.DataType]:
     """Types that a parser of CSV may give the columns: those whose spelling it knows as well as we do."""
-    return {name: values.OF_CSV.get(kind := _type(description, name), kind) for name in fields}
+    types = {name: _type(description, name) for name in fields}
+    return {name: kind if kind in values.OF_CSV else values.TEXT for name, kind in types.items()}
 
 
 def typed(text: pa.Table, description: ObjectDescription, objects: Mapping[str, ObjectSummary]) -> TypedRows:

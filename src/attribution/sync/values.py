@@ -23,15 +23,9 @@ INSTANT: Final = pa.timestamp("us", "UTC")
 WHOLE: Final = pa.int64()
 NUMBER: Final = pa.decimal128(38, 18)
 
-OF_CSV: Final[Mapping[pa.DataType, pa.DataType]] = {WHOLE: TEXT, NUMBER: pa.decimal128(20, NUMBER.scale)}
-"""What a parser of CSV may read in the place of a type.
+OF_CSV: Final = frozenset({TEXT, FLAG, DAY, INSTANT})
+"""Types that a parser of CSV may read: of numbers it takes 1E30 for 18960114910927365649.47."""
 
-It takes 0x1F for a whole number, and 1E30 for 18960114910927365649.47 unless it is told of few digits: those
-of the text are counted then, and 20 of them fit into 128 bits with 18 decimals more.
-"""
-
-_BLANKS: Final = " \t"
-"""What a parser of CSV passes over around a number or a day."""
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME: Final = r"[0-9]{2}(:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?)?"
 _INSTANT: Final = re.compile(rf"{_DAY.pattern}[T ]{_TIME}(Z|[+-][0-9]{{2}}(:?[0-9]{{2}})?)")
@@ -53,8 +47,6 @@ def values_of(text: pa.ChunkedArray, type: pa.DataType) -> pa.ChunkedArray:
     """
     if text.type == type:
         return text
-    if text.type == OF_CSV.get(type, type) != TEXT:
-        return text.cast(type)
     if type == NUMBER:
         return _of_polars(_numbers(pl.Series(text)))
     if type == WHOLE:
@@ -83,7 +75,7 @@ def _of_polars(values: pl.Series) -> pa.ChunkedArray:
 
 
 def _numbers(text: pl.Series) -> pl.Series:
-    return text.str.strip_chars(_BLANKS).cast(DECIMAL, strict=False)
+    return text.cast(DECIMAL, strict=False)
 
 
 def _whole(text: pl.Series) -> pl.Series:
@@ -101,7 +93,8 @@ def _flag(text: str) -> bool | None:
 
 
 def _day(text: str) -> date | None:
-    stripped = text.strip(_BLANKS)
+    # the parser of CSV passes over blanks, too
+    stripped = text.strip(" \t")
     try:
         return date.fromisoformat(stripped) if _DAY.fullmatch(stripped) else None
     except ValueError:

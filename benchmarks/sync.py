@@ -160,7 +160,7 @@ def _columns(folder: Path) -> int:
     pages = _bytes(folder)
     with _counted():
         for page in pages:
-            rows += typed(parsed(page, types), description, objects).columns.num_rows
+            rows += typed(parsed(page, fields, types), description, objects).rows.height
     return rows
 
 

@@ -19,6 +19,7 @@ from attribution.sync.evidence import has_evidence, strangers
 from attribution.sync.personal import personal_fields
 from attribution.sync.planning import Plan, plan
 from attribution.sync.report import Progress, SyncReport
+from attribution.sync.run import run
 from attribution.sync.schema import Schema
 from attribution.sync.source import Source
 
@@ -79,8 +80,6 @@ class Upkeep:
         is_partial
             Whether more is mapped than planned.
         """
-        from attribution.sync.run import run
-
         folder = self._folder
         with folder.lock():
             unavailable = {*folder.unavailable, *planned.unavailable} - set(planned.readable)

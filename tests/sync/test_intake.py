@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
+import polars as pl
 
 from attribution.sync.descriptions import FieldDescription, ObjectDescription
 from attribution.sync.intake import Intake
@@ -19,9 +19,10 @@ def intake(folder: Path, object: str = "Lead") -> Intake:
     return Intake(folder, ObjectDescription(object, fields, is_replicateable=True), FIELDS, {}, lambda: NOON)
 
 
-def page(*rows: tuple[str, int]) -> pa.Table:
+def page(*rows: tuple[str, int]) -> pl.DataFrame:
     ranks, numbers = zip(*rows, strict=True)
-    return pa.table({"Rank": ranks, "Id": [f"00Q{number:012}AAA" for number in numbers]})
+    ids = [f"00Q{number:012}AAA" for number in numbers]
+    return pl.DataFrame({"Rank": ranks, "Id": ids}, schema=dict.fromkeys(FIELDS, pl.String()))
 
 
 def test_a_record_in_the_place_of_another_is_seen_though_it_cannot_be_read(tmp_path: Path) -> None:

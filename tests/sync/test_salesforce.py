@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import polars as pl
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -348,7 +348,7 @@ def test_too_many_ids_for_one_query_are_asked_for_in_halves(org: Org) -> None:
     assert connect(org).are_live("Account", known) == set(known[:4])
     org.faults.error("/queryAll$", 400, "QUERY_TIMEOUT", slow, times=2)
     pages = list(connect(org).read_ids("Account", ("Id", "Name"), known))
-    assert sorted(pa.concat_tables(pages)["Id"].to_pylist()) == known
+    assert sorted(pl.concat(pages)["Id"]) == known
     org.faults.error("/query$", 400, "QUERY_TIMEOUT", slow, times=None)
     with pytest.raises(TransientCrmError, match="QUERY_TIMEOUT"):
         connect(org).are_live("Account", known)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Final
 
-import pyarrow as pa
-import pyarrow.csv
+import polars as pl
 import requests
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,7 +20,6 @@ from attribution.sync.job import Begun
 from attribution.sync.rest import selected, soql_of
 from attribution.sync.rows import told_types
 from attribution.sync.source import Query
-from attribution.sync.values import TEXT, are_of_calendar
 from attribution.sync.wire import Wire
 
 __all__ = ["BULK_PAGE_ROWS", "BulkRead", "JobFailed"]
@@ -31,8 +29,6 @@ BULK_PAGE_ROWS: Final = 50_000
 _LONGEST_POLL: Final = 10.0
 _LONGEST_WAIT: Final = 4 * 3600.0
 _COUNT: Final = re.compile(r"[0-9]{1,12}")
-_BLOCK: Final = 1 << 20
-"""Bytes that are parsed at once: they stay in the cache of a processor."""
 _EMPTY_PAGES: Final = 3
 """So many pages without rows may follow each other and still lead somewhere."""
 _GONE: Final = frozenset({Kind.MISSING, Kind.LOCATOR, Kind.FATAL, Kind.REFUSED})
@@ -196,7 +192,7 @@ class BulkRead:
             told = {"pages": begun.pages + 1, "rows": self.into.read, "locator": locator}
             begun = self.into.job.save(begun.model_copy(update=told))
             self.progress(begun.rows, begun.total)
-            empty = 0 if page.num_rows else empty + 1
+            empty = 0 if page.height else empty + 1
             if locator and (locator in seen or begun.rows > (begun.total or 0) or empty > _EMPTY_PAGES):
                 self.into.restart()
                 raise TransientCrmError("Salesforce: the pages of a bulk job go in circles")
@@ -237,18 +233,19 @@ class BulkRead:
             raise JobFailed(f"Salesforce: bulk job {job.state}: {reason}"[:300])
         return job
 
-    def _page(self, path: str, locator: str) -> tuple[pa.Table, str]:
+    def _page(self, path: str, locator: str) -> tuple[pl.DataFrame, str]:
         """One page of results, and where the next one begins; the empty text after the last."""
         params = {"maxRecords": str(BULK_PAGE_ROWS)} | ({"locator": locator} if locator else {})
-        types = told_types(self.query.description, selected(self.query.fields))
+        fields = selected(self.query.fields)
+        types = told_types(self.query.description, fields)
 
-        def accept(response: requests.Response) -> tuple[pa.Table, str]:
+        def accept(response: requests.Response) -> tuple[pl.DataFrame, str]:
             expected = response.headers.get("Sforce-NumberOfRecords", "")
             if not _COUNT.fullmatch(expected):
                 raise Garbled("no Sforce-NumberOfRecords")
-            page = parsed(b"".join(response.iter_content(None)), types)
-            if page.num_rows != int(expected):
-                raise Garbled(f"a page of {expected} rows holds {page.num_rows}")
+            page = parsed(b"".join(response.iter_content(None)), fields, types)
+            if page.height != int(expected):
+                raise Garbled(f"a page of {expected} rows holds {page.height}")
             following = response.headers.get("Sforce-Locator")
             if following is None:
                 raise Garbled("no Sforce-Locator")
@@ -271,47 +268,24 @@ def _job_of(response: requests.Response) -> _Job:
         raise Garbled("no bulk job") from None
 
 
-def parsed(data: bytes, types: Mapping[str, pa.DataType], block: int = _BLOCK) -> pa.Table:
-    """Read a page of CSV in columns of these types, of which the last is the id; an empty value is null.
+def parsed(data: bytes, fields: Sequence[str], types: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Read a page of CSV as text, but for ``types``; polars alone accepts a page or a row that is cut.
+
+    An empty value is null.
 
     Where a value is not of its type, the whole page is text.
     """
-    # a parser alone accepts a page that was cut after a quote
     if not data.endswith(b"\n"):
         raise Garbled("a page that does not end in a newline")
-    # where a block ends between \r and \n, the parser loses the \n
-    page = _table(data, types, len(data) if b"\r" in data else block)
-    if page is None or not all(are_of_calendar(column) for column in page.columns):
-        # in one block, because a record may be longer than a block
-        page = _table(data, dict.fromkeys(types, TEXT), len(data))
-    if page is None:
-        raise Garbled("no CSV")
-    ids = page.column(-1)
-    if ids.null_count or (len(ids) and "\n" in ids[-1].as_py()):
-        raise Garbled("a row cut short")
-    return page
-
-
-def _table(data: bytes, types: Mapping[str, pa.DataType], block: int) -> pa.Table | None:
-    """Read a page of CSV; None if it is none, or some value is not of its type, or longer than a block."""
     try:
-        page = pyarrow.csv.read_csv(
-            pa.py_buffer(data),
-            # objects are read at once as it is
-            pyarrow.csv.ReadOptions(use_threads=False, block_size=block),
-            pyarrow.csv.ParseOptions(newlines_in_values=True),
-            pyarrow.csv.ConvertOptions(
-                column_types=types,
-                null_values=[""],
-                true_values=["true"],
-                false_values=["false"],
-                strings_can_be_null=True,
-            ),
-        )
-        names = page.column_names
-    # also of names that are no UTF-8
-    except ValueError:
-        return None
-    if names != list(types):
+        page = pl.read_csv(data, infer_schema=False, schema_overrides=types, null_values="")
+    except pl.exceptions.PolarsError:
+        if types:
+            return parsed(data, fields, {})
+        raise Garbled("no CSV") from None
+    if page.columns != list(fields):
         raise Garbled("other columns than asked for")
+    # an empty value is null, and so is a missing one; but the last field is the id
+    if page[fields[-1]].null_count():
+        raise Garbled("a row cut short")
     return page

@@ -8,13 +8,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-import pyarrow as pa
+import polars as pl
 
 from attribution.mirror.pages import Pages
 from attribution.sync.descriptions import ObjectDescription, ObjectSummary
 from attribution.sync.job import KeptJob
-from attribution.sync.report import Rejected
-from attribution.sync.rows import column_types, is_id, key_prefix, typed
+from attribution.sync.rows import Rejected, column_types, is_id, key_prefix, typed
 
 __all__ = ["Intake"]
 
@@ -56,13 +55,13 @@ class Intake:
         """How many there were of both."""
         self._description, self._objects, self._now = description, objects, now
 
-    def add(self, text: pa.Table) -> None:
+    def add(self, text: pl.DataFrame) -> None:
         """Take one more page, as text or typed already; it is on the disk when this returns."""
         found = typed(text, self._description, self._objects)
         aside = json.dumps([(each.id, each.reason) for each in found.rejected]) if found.rejected else ""
         self.pages.add(found.rows, self._now(), aside)
         self.rejected += found.rejected
-        self.read += text.num_rows
+        self.read += text.height
 
     def resume(self, pages: int, rows: int) -> bool:
         """Go on after so many pages of another process, with so many records; False if they are not these."""

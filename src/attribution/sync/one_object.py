@@ -21,8 +21,8 @@ from attribution.sync.deletions import DELETION, confirmed, told_deletions
 from attribution.sync.intake import Intake
 from attribution.sync.planning import Plan, Planned, planned_anew
 from attribution.sync.reconciliation import Reconciliation, is_too_many, reconcile, take_back
-from attribution.sync.report import ObjectReport, Progress, Rejected, Status
-from attribution.sync.rows import column_types, is_id
+from attribution.sync.report import ObjectReport, Progress, Status
+from attribution.sync.rows import Rejected, column_types, is_id
 from attribution.sync.source import NotShown, Query, Source
 from attribution.sync.watermark import Window, bound_from_clock, next_window, probe_span
 
@@ -210,7 +210,7 @@ class OneObject:
         """Believe in an empty window, unless no query shows what is said to have changed."""
         # changes later than the window are no contradiction, and can be seen
         if self.changed and not any(
-            page.num_rows for page in self.source.read_ids(self.description.name, ("Id",), self.changed)
+            page.height for page in self.source.read_ids(self.description.name, ("Id",), self.changed)
         ):
             raise TransientCrmError(
                 f"{self.description.name}: records have changed, and no query shows any of them",

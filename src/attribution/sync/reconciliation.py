@@ -15,7 +15,6 @@ from threading import Lock
 from typing import Any, Final
 
 import polars as pl
-import pyarrow as pa
 
 from attribution.arrays import INSTANT
 from attribution.errors import CrmError, TransientCrmError
@@ -23,8 +22,7 @@ from attribution.mirror.log import Appended, ObjectLog
 from attribution.mirror.pages import Pages
 from attribution.sync.intake import Intake
 from attribution.sync.planning import Plan, Planned
-from attribution.sync.report import Rejected
-from attribution.sync.rows import column_types, typed
+from attribution.sync.rows import Rejected, column_types, typed
 from attribution.sync.source import Query, Source
 from attribution.sync.watermark import Window, deletion_span
 
@@ -306,9 +304,9 @@ class _Comparison:
     def _nothing(self) -> pl.DataFrame:
         return pl.DataFrame(schema=column_types(self.planned.description, self.fields))
 
-    def _typed(self, text: pa.Table) -> pl.DataFrame:
+    def _typed(self, text: pl.DataFrame) -> pl.DataFrame:
         page = typed(text, self.planned.description, self.plan.objects)
-        self.read += text.num_rows
+        self.read += text.height
         self.rejected += page.rejected
         return self.log.erased.applied(self.name, page.rows.select(self.fields))
 

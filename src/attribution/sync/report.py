@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from attribution.sync.reconciliation import Reconciliation
+from attribution.sync.reconciliation import Reconciliation
+from attribution.sync.rows import Rejected
 
 __all__ = ["ObjectReport", "Progress", "Rejected", "Status", "SyncReport", "grouped", "iso"]
 
@@ -24,15 +24,6 @@ class Progress:
     """Rows read so far."""
     total: int | None
     """Rows expected; None while not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A record, or a field of an opportunity, that was not stored because it could not be read."""
-
-    object: str
-    id: str | None
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,11 @@ from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import polars as pl
-import pyarrow as pa
 
 from attribution.errors import CrmError, TransientCrmError
 from attribution.sync.documents import Page, validated
 from attribution.sync.failures import Garbled, Kind, kind_of, read_json
 from attribution.sync.source import Query
-from attribution.sync.values import TEXT
 from attribution.sync.watermark import Window, halved, literal
 from attribution.sync.wire import Wire
 
@@ -22,7 +20,7 @@ __all__ = ["PAGE_ROWS", "Queries", "Take", "as_text", "condition", "selected", "
 
 T = TypeVar("T")
 
-Take = Callable[[pa.Table], object]
+Take = Callable[[pl.DataFrame], object]
 """Is given one page, every value as text; a record may come in several of them, and the last time counts."""
 PAGE_ROWS: Final = 2_000
 """Rows of a page; Salesforce may send fewer where they are wide."""
@@ -86,12 +84,12 @@ class Queries:
 
     def of_ids(
         self, object: str, fields: Sequence[str], ids: Sequence[str], where: str | None = None
-    ) -> Iterator[pa.Table]:
+    ) -> Iterator[pl.DataFrame]:
         """Those of the given records that there are."""
 
-        def ask(listed: str) -> Iterator[pa.Table]:
+        def ask(listed: str) -> Iterator[pl.DataFrame]:
             met = listed if where is None else f"{listed} AND ({where})"
-            pages: list[pa.Table] = []
+            pages: list[pl.DataFrame] = []
             self._of_keys(object, fields, None, None, met, pages.append, lambda rows, total: None)
             return iter(pages)
 
@@ -134,11 +132,11 @@ class Queries:
             try:
                 for total, page in self._pages(f"{soql} ORDER BY {order}", names, left):
                     # what was expected of the whole window, less what has come of it
-                    left = (total if delivered == 0 else left or 0) - page.num_rows
-                    delivered += page.num_rows
-                    rows += page.num_rows
+                    left = total - page.height if delivered == 0 else (left or 0) - page.height
+                    delivered += page.height
+                    rows += page.height
                     progress(delivered, total)
-                    if page.num_rows:
+                    if page.height:
                         after = _after(page, cursor)
                         take(page.select(fields))
                 if left:
@@ -158,39 +156,38 @@ class Queries:
 
     def _pages(
         self, soql: str, fields: Sequence[str], expected: int | None
-    ) -> Iterator[tuple[int, pa.Table]]:
+    ) -> Iterator[tuple[int, pl.DataFrame]]:
         """The pages of one query, each with the number of rows that all of them have."""
-        page, records = self._page(f"{self._base}/queryAll", fields, {"q": soql})
+        page, frame = self._page(f"{self._base}/queryAll", fields, {"q": soql})
         if expected is not None and page.total != expected:
             raise _Inconsistent(f"Salesforce: {expected} rows were left of a query, and now {page.total} are")
-        yield page.total, records
-        seen, ids, total, read = {""}, [_ids(records)], page.total, records.num_rows
+        yield page.total, frame
+        seen, ids, total, read = {""}, [frame["Id"]], page.total, frame.height
         while not page.done:
             following = page.following or ""
             if following in seen or read > total:
                 raise TransientCrmError("Salesforce: the pages of a query go in circles")
             seen.add(following)
-            page, records = self._page(following, fields)
-            ids.append(_ids(records))
+            page, frame = self._page(following, fields)
+            ids.append(frame["Id"])
             # an empty page leads nowhere, either
-            read += records.num_rows or total
-            yield page.total, records
+            read += frame.height or total
+            yield page.total, frame
         if len(ids) > 1 and pl.concat(ids).is_duplicated().any():
             raise _Inconsistent("Salesforce: one row of a query came in the place of another")
 
     def _page(
         self, path: str, fields: Sequence[str], params: Mapping[str, str] | None = None
-    ) -> tuple[Page, pa.Table]:
-        def accept(response: Any) -> tuple[Page, pa.Table]:
+    ) -> tuple[Page, pl.DataFrame]:
+        def accept(response: Any) -> tuple[Page, pl.DataFrame]:
             page = validated(Page, read_json(response))
-            records = as_text(page.records, fields)
-            ids = _ids(records)
-            if not ids.str.contains(_ID).fill_null(value=False).all():
+            frame = as_text(page.records, fields)
+            if not frame["Id"].str.contains(_ID).fill_null(value=False).all():
                 # it could never be asked for again
                 raise Garbled("a record without an id")
-            if ids.is_duplicated().any():
+            if frame["Id"].is_duplicated().any():
                 raise Garbled("a page with one row in the place of another")
-            return page, records
+            return page, frame
 
         return self._wire.call("GET", path, accept, params=params)
 
@@ -210,17 +207,13 @@ def _by_ids(ids: Sequence[str], ask: Callable[[str], Iterator[T]]) -> Iterator[T
         yield from told
 
 
-def as_text(records: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> pa.Table:
+def as_text(records: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> pl.DataFrame:
     """Records as columns of text, in which nothing is null, and no text is empty."""
     try:
         columns = {name: [_text(record[name]) for record in records] for name in fields}
     except KeyError as error:
         raise Garbled(f"a record without {error}") from None
-    return pa.table(columns, pa.schema(dict.fromkeys(fields, TEXT)))
-
-
-def _ids(records: pa.Table) -> pl.Series:
-    return pl.Series(records["Id"])
+    return pl.DataFrame(columns, schema=dict.fromkeys(fields, pl.String()))
 
 
 def _text(value: Any) -> str | None:
@@ -238,9 +231,9 @@ class _Inconsistent(TransientCrmError):
     """What is left of a query is not what was left of it before."""
 
 
-def _after(page: pa.Table, cursor: str | None) -> str | None:
+def _after(page: pl.DataFrame, cursor: str | None) -> str | None:
     """SOQL condition for what comes after the last record of a page; None where its key cannot be read."""
-    (last,) = page.slice(page.num_rows - 1).to_pylist()
+    last = page.row(-1, named=True)
     if cursor is None:
         return f"Id > '{last['Id']}'"
     try:

@@ -5,56 +5,49 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Final
 
-import numpy as np
 import polars as pl
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from attribution.arrays import DECIMAL, INSTANT
-from attribution.sync import values
 from attribution.sync.descriptions import FieldDescription, ObjectDescription, ObjectSummary
-from attribution.sync.report import Rejected
 
-__all__ = ["TypedRows", "column_types", "is_id", "key_prefix", "told_types", "typed"]
+__all__ = ["Rejected", "TypedRows", "column_types", "is_id", "key_prefix", "told_types", "typed"]
 
-_TYPES: Final[Mapping[str, pa.DataType]] = {
-    "boolean": values.FLAG,
-    "date": values.DAY,
-    "datetime": values.INSTANT,
-    "int": values.WHOLE,
-    "long": values.WHOLE,
-    "currency": values.NUMBER,
-    "double": values.NUMBER,
-    "percent": values.NUMBER,
+_TYPES: Final[Mapping[str, pl.DataType]] = {
+    "boolean": pl.Boolean(),
+    "date": pl.Date(),
+    "datetime": INSTANT,
+    "int": pl.Int64(),
+    "long": pl.Int64(),
+    "currency": DECIMAL,
+    "double": DECIMAL,
+    "percent": DECIMAL,
 }
-_OF_MIRROR: Final[Mapping[pa.DataType, pl.DataType]] = {
-    values.FLAG: pl.Boolean(),
-    values.DAY: pl.Date(),
-    values.INSTANT: INSTANT,
-    values.WHOLE: pl.Int64(),
-    values.NUMBER: DECIMAL,
-    values.TEXT: pl.String(),
-}
-"""The same types as the mirror has them."""
-_ID: Final = re.compile(r"[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?")
+_ID_PATTERN: Final = r"^[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?$"
+_YEAR: Final = r"^[0-9]{4}-"
+_YEAR_1: Final = date.min.toordinal() - date(1970, 1, 1).toordinal()
+"""The first day of year 1, in days since 1970."""
 _ALWAYS_KEPT: Final = frozenset({"Opportunity"})
 """Objects whose rows stay, with the unreadable field empty: a deal must never vanish from the counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record, or a field of an opportunity, that was not stored because it could not be read."""
+
+    object: str
+    id: str | None
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class TypedRows:
     """One page of records in the types of the mirror, and what was rejected of it."""
 
-    columns: pa.Table
+    rows: pl.DataFrame
     rejected: tuple[Rejected, ...]
-
-    @property
-    def rows(self) -> pl.DataFrame:
-        """The columns as the mirror takes them."""
-        return pl.DataFrame(self.columns.to_reader())
 
 
 def key_prefix(object: str, objects: Mapping[str, ObjectSummary]) -> str | None:
@@ -65,21 +58,23 @@ def key_prefix(object: str, objects: Mapping[str, ObjectSummary]) -> str | None:
 
 def is_id(text: str | None, prefix: str | None = None) -> bool:
     """Whether a text can be an id, of an object with this prefix."""
-    return text is not None and _ID.fullmatch(text) is not None and text.startswith(prefix or "")
+    return text is not None and re.search(_ID_PATTERN, text) is not None and text.startswith(prefix or "")
 
 
-def column_types(description: ObjectDescription, fields: Sequence[str]) -> dict[str, pl.DataType]:
+def column_types(description: ObjectDescription, fields: tuple[str, ...]) -> dict[str, pl.DataType]:
     """Type of every column in the mirror; whatever is no number, date or flag is text."""
-    return {name: _OF_MIRROR[_type(description, name)] for name in fields}
+    return {name: _TYPES.get(description.fields[name].type, pl.String()) for name in fields}
 
 
-def told_types(description: ObjectDescription, fields: Sequence[str]) -> dict[str, pa.DataType]:
-    """Types that a parser of CSV may give the columns: those whose spelling it knows as well as we do."""
-    types = {name: _type(description, name) for name in fields}
-    return {name: kind if kind in values.OF_CSV else values.TEXT for name, kind in types.items()}
+def told_types(description: ObjectDescription, fields: Sequence[str]) -> dict[str, pl.DataType]:
+    """Types that a parser of CSV may read at once: those whose spelling it knows as well as we do."""
+    types = column_types(description, tuple(fields))
+    return {name: kind for name, kind in types.items() if kind in (pl.Boolean, DECIMAL)}
 
 
-def typed(text: pa.Table, description: ObjectDescription, objects: Mapping[str, ObjectSummary]) -> TypedRows:
+def typed(
+    text: pl.DataFrame, description: ObjectDescription, objects: Mapping[str, ObjectSummary]
+) -> TypedRows:
     """Read every value of a page of text.
 
     Parameters
@@ -100,37 +95,118 @@ def typed(text: pa.Table, description: ObjectDescription, objects: Mapping[str, 
 
     Examples
     --------
-    >>> import pyarrow as pa
+    >>> import polars as pl
     >>> from attribution.sync.descriptions import FieldDescription, ObjectDescription
     >>> fields = {"Id": FieldDescription("Id", "id"), "Rank": FieldDescription("Rank", "int")}
     >>> level = ObjectDescription("ChannelProgramLevel", fields, is_replicateable=True)
-    >>> page = pa.table({"Id": ["0Pv000000000001AAA", "0Pv000000000002AAA"], "Rank": ["1", "gold"]})
+    >>> page = pl.DataFrame({"Id": ["0Pv000000000001AAA", "0Pv000000000002AAA"], "Rank": ["1", "gold"]})
     >>> read = typed(page, level, {})
     >>> read.rows["Rank"].to_list(), read.rejected[0].reason
     ([1], "Rank: 'gold' is no int")
     """
-    names = text.column_names
-    fields = [description.fields[name] for name in names]
-    read = [values.values_of(text[name], _type(description, name)) for name in names]
-    rows = pa.Table.from_arrays(read, names=names)
+    fields = [description.fields[name] for name in text.columns]
+    rows = pl.DataFrame([_values(text[field.name], field.type) for field in fields])
     prefixes = {field.name: _prefix(field, description.name, objects) for field in fields}
-    if not any(_is_suspect(text[name], rows[name], prefixes[name], is_own=name == "Id") for name in names):
+    if not any(_is_suspect(text[field.name], rows[field.name], prefixes[field.name]) for field in fields):
         return TypedRows(rows, ())
-    bad = {name: _unreadable(text[name], rows[name], prefixes[name], is_own=name == "Id") for name in names}
-    is_bad = np.logical_or.reduce([*bad.values()])
-    rejected = []
-    for place, record in zip(np.flatnonzero(is_bad), text.filter(is_bad).to_pylist(), strict=True):
-        unreadable = [field for field in fields if bad[field.name][place]]
-        reasons = [_reason(field, record[field.name], prefixes[field.name]) for field in unreadable]
-        rejected.append(Rejected(description.name, record["Id"], "; ".join(reasons)))
+    text = text.cast(pl.String())
+    unreadable = pl.DataFrame(
+        [
+            _unreadable(text[field.name], rows[field.name], prefixes[field.name], is_own=field.name == "Id")
+            for field in fields
+        ]
+    )
+    is_bad = unreadable.select(pl.any_horizontal(pl.all()).alias("bad"))["bad"]
+    rejected = _reasons(text.filter(is_bad), unreadable.filter(is_bad), fields, prefixes, description.name)
     if description.name not in _ALWAYS_KEPT:
-        return TypedRows(rows.filter(~is_bad), tuple(rejected))
-    emptied = [pc.if_else(bad[name], None, rows[name]) if bad[name].any() else rows[name] for name in names]
-    return TypedRows(pa.Table.from_arrays(emptied, names=names).filter(~bad["Id"]), tuple(rejected))
+        return TypedRows(rows.filter(~is_bad), rejected)
+    others = [name for name in rows.columns if name != "Id"]
+    emptied = [
+        pl.when(~unreadable[name]).then(pl.col(name)).alias(name) for name in others if unreadable[name].any()
+    ]
+    return TypedRows(rows.with_columns(emptied).filter(~unreadable["Id"]), rejected)
 
 
-def _type(description: ObjectDescription, field: str) -> pa.DataType:
-    return _TYPES.get(description.fields[field].type, values.TEXT)
+def _is_suspect(text: pl.Series, value: pl.Series, prefix: str | None) -> bool:
+    """Whether some value of a column may be unreadable: seldom, and much faster told than which."""
+    if value.null_count() > text.null_count():
+        return True
+    if text.name == "Id" and (text.null_count() or not text.str.contains(_ID_PATTERN).all()):
+        return True
+    return prefix is not None and not text.str.starts_with(prefix).all()
+
+
+def _values(text: pl.Series, kind: str) -> pl.Series:
+    """Parse a column of text; what cannot be parsed becomes null."""
+    if text.dtype != pl.String:
+        return text
+    usual = _usual(text, kind)
+    if usual is None or usual.null_count() > text.null_count() or _is_beyond_years(usual):
+        # some value is spelled as it seldom is, or not at all
+        return text.to_frame().select(_value(text.name, kind)).to_series()
+    return usual
+
+
+def _is_beyond_years(values: pl.Series) -> bool:
+    """Whether a column of days or instants has some before year 1: a year may have a sign."""
+    if not values.dtype.is_temporal():
+        return False
+    first = values.to_physical().min()
+    per_day = 1 if values.dtype == pl.Date else 86_400_000_000
+    return isinstance(first, int) and first < _YEAR_1 * per_day
+
+
+def _usual(text: pl.Series, kind: str) -> pl.Series | None:
+    """Parse a column as it nearly always is spelled, several times as fast; None if there is no such way."""
+    match _TYPES.get(kind):
+        case None:
+            return text
+        case pl.Boolean():
+            truth = text == "true"
+            return truth if (truth | (text == "false")).all() else None
+        case pl.Date():
+            is_usual = (text.str.len_bytes() == len("2026-12-31")).all()
+            return text.str.to_date("%Y-%m-%d", strict=False, cache=False) if is_usual else None
+        case pl.Datetime():
+            first = text.drop_nulls().first()
+            zone = "Z" if isinstance(first, str) and first.endswith("Z") else "+0000"
+            if not (text.str.len_bytes() == len(f"2026-12-31T23:59:59.000{zone}")).all():
+                return None
+            # Salesforce stamps whole seconds, and a variable part would take six times as long
+            spelling = f"%Y-%m-%dT%H:%M:%S.000{zone}"
+            instants = text.str.to_datetime(spelling, time_unit="us", strict=False, cache=False)
+            return instants.dt.replace_time_zone("UTC")
+        case pl.Int64():
+            return text.cast(pl.Int64, strict=False)
+        case _:
+            return text.cast(DECIMAL, strict=False)
+
+
+def _value(name: str, type: str) -> pl.Expr:
+    """Parse a column in every spelling that there is."""
+    text = pl.col(name)
+    kind = _TYPES.get(type)
+    if kind is None:
+        return text
+    if kind == pl.Boolean:
+        lower = text.str.to_lowercase()
+        return pl.when(lower == "true").then(True).when(lower == "false").then(False).alias(name)
+    if kind == pl.Date:
+        dates = text.str.to_date("%Y-%m-%d", strict=False)
+        return pl.when(text.str.contains(_YEAR)).then(dates)
+    if kind == INSTANT:
+        # REST writes +0000 where Bulk writes Z
+        zoned = text.str.replace("Z$", "+0000")
+        instants = zoned.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%z", time_unit="us", strict=False)
+        # an offset can lead beyond the years that a calendar has
+        return pl.when(text.str.contains(_YEAR), instants.dt.year().is_between(1, 9999)).then(instants)
+    if kind == pl.Int64:
+        # Bulk may write a whole number as 1.0E3
+        number = text.cast(DECIMAL, strict=False)
+        whole = number.cast(pl.Int64, strict=False)
+        is_whole = whole.cast(DECIMAL, strict=False) == number
+        return pl.coalesce(text.cast(pl.Int64, strict=False), pl.when(is_whole).then(whole))
+    return text.cast(DECIMAL, strict=False)
 
 
 def _prefix(field: FieldDescription, own: str, objects: Mapping[str, ObjectSummary]) -> str | None:
@@ -141,32 +217,29 @@ def _prefix(field: FieldDescription, own: str, objects: Mapping[str, ObjectSumma
     return key_prefix(field.refers_to[0], objects) if is_judged else None
 
 
-def _is_suspect(text: pa.ChunkedArray, value: pa.ChunkedArray, prefix: str | None, *, is_own: bool) -> bool:
-    """Whether some value of a column may be unreadable: seldom, and much faster told than which."""
-    if value.null_count > text.null_count:
-        return True
-    if is_own and (text.null_count or not _are_ids(text)):
-        return True
-    return prefix is not None and not pc.all(pc.starts_with(text, prefix), min_count=0).as_py()
-
-
-def _are_ids(text: pa.ChunkedArray) -> bool:
-    ends = pc.min_max(pc.binary_length(text)).as_py()
-    # where some have 15 and some 18 characters, they are looked at one by one
-    is_long = ends["min"] == ends["max"] in (None, 15, 18)
-    return is_long and bool(pc.all(pc.ascii_is_alnum(text), min_count=0).as_py())
-
-
-def _unreadable(
-    text: pa.ChunkedArray, value: pa.ChunkedArray, prefix: str | None, *, is_own: bool
-) -> NDArray[np.bool_]:
-    bad = pc.and_(text.is_valid(), value.is_null())
+def _unreadable(text: pl.Series, value: pl.Series, prefix: str | None, *, is_own: bool) -> pl.Series:
+    bad = text.is_not_null() & value.is_null()
     if is_own:
-        bad = pc.or_(bad, pc.invert(pc.match_substring_regex(text, f"^{_ID.pattern}$").fill_null(False)))
+        bad = bad | text.is_null() | ~text.fill_null("").str.contains(_ID_PATTERN)
     if prefix is not None:
-        bad = pc.or_(bad, pc.invert(pc.starts_with(text, prefix)).fill_null(False))
-    places: NDArray[np.bool_] = bad.to_numpy()
-    return places
+        bad = bad | ~text.str.starts_with(prefix).fill_null(True)
+    return bad.alias(text.name)
+
+
+def _reasons(
+    text: pl.DataFrame,
+    unreadable: pl.DataFrame,
+    fields: list[FieldDescription],
+    prefixes: Mapping[str, str | None],
+    object: str,
+) -> tuple[Rejected, ...]:
+    rejected = []
+    for values, bad in zip(text.iter_rows(named=True), unreadable.iter_rows(named=True), strict=True):
+        reasons = [
+            _reason(field, values[field.name], prefixes[field.name]) for field in fields if bad[field.name]
+        ]
+        rejected.append(Rejected(object, values["Id"], "; ".join(reasons)))
+    return tuple(rejected)
 
 
 def _reason(field: FieldDescription, value: str | None, prefix: str | None) -> str:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import polars as pl
-import pyarrow as pa
 from pydantic import BaseModel
 
 from attribution.arrays import INSTANT
@@ -338,7 +337,7 @@ class Salesforce(Inquiries):
 
     def read_ids(
         self, object: str, fields: Sequence[str], ids: Sequence[str], *, where: str | None = None
-    ) -> Iterator[pa.Table]:
+    ) -> Iterator[pl.DataFrame]:
         """Those of the given records that there are, soft-deleted ones included, every value as text."""
         yield from self._transport.queries.of_ids(object, selected(fields), ids, where)
 

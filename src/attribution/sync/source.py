@@ -7,20 +7,16 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 
 import polars as pl
 
 from attribution.errors import CrmError, RefusedError, StoppedEarly
 from attribution.sync.budget import Budget
 from attribution.sync.descriptions import ObjectDescription, ObjectSummary
+from attribution.sync.intake import Intake
 from attribution.sync.schema import Schema
 from attribution.sync.watermark import Window
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from attribution.sync.intake import Intake
 
 __all__ = [
     "Changes",
@@ -170,7 +166,7 @@ class Source(Protocol):
 
     def read_ids(
         self, object: str, fields: Sequence[str], ids: Sequence[str], *, where: str | None = None
-    ) -> Iterator[pa.Table]:
+    ) -> Iterator[pl.DataFrame]:
         """Those of the given records that there are, soft-deleted ones included, every value as text."""
         ...
 

@@ -16,7 +16,6 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
-import pyarrow as pa
 
 from attribution.arrays import INSTANT
 from attribution.errors import CrmError, TransientCrmError
@@ -285,7 +284,7 @@ class _Comparison:
         empty = pl.DataFrame(schema=column_types(self.planned.description, tuple(fields)))
         return pl.concat([empty, *(self._typed(page, fields) for page in pages)])
 
-    def _typed(self, text: pa.Table, fields: Sequence[str]) -> pl.DataFrame:
+    def _typed(self, text: pl.DataFrame, fields: Sequence[str]) -> pl.DataFrame:
         rows = typed(text, self.planned.description, self.plan.objects).rows.select(fields)
         # what was erased here is no drift
         return self.log.erased.applied(self.name, rows)

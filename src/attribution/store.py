@@ -328,6 +328,7 @@ class Store:
         objects: Sequence[str] | None = None,
         full: bool = False,
         reconcile: bool = False,
+        max_api_calls: int | None = None,
         max_quota_percent: float | None = 80.0,
     ) -> Estimate:
         """Estimate what :meth:`sync` would cost in API calls, per object; writes nothing.
@@ -336,8 +337,8 @@ class Store:
 
         Parameters
         ----------
-        source, mapping, objects, full, reconcile, max_quota_percent
-            As for :meth:`sync`.
+        source, mapping, objects, full, reconcile, max_api_calls, max_quota_percent
+            As for :meth:`sync`; the estimate itself may take more than ``max_api_calls``.
 
         Raises
         ------
@@ -354,6 +355,7 @@ class Store:
                 replace(planned, is_full=full, reconciles=reconcile),
                 self.path / "mirror",
                 max_quota_percent=max_quota_percent,
+                max_api_calls=max_api_calls,
                 calls_before=calls_before,
             )
 

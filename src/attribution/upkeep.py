@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from attribution.errors import AttributionError, StoppedEarly, StoreError
@@ -88,18 +89,15 @@ class Upkeep:
             if not is_partial:
                 self._keep_only(planned.readable)
             self._keep_erased(planned, mapping)
+            kept = partial(append_run, folder.path)
             try:
-                report = run(source, planned, self.mirror, self.staging, progress, log, parallel)
-            except StoppedEarly as stopped:
-                append_run(folder.path, stopped.report.to_ledger())
-                raise
+                report = run(source, planned, self.mirror, self.staging, progress, log, kept, parallel)
             finally:
                 # a field that was hidden meanwhile is known to be now
                 planned.schema.save()
                 with suppress(OSError):
                     # not empty where an object was not read to its end: the next sync goes on with it
                     self.staging.rmdir()
-            append_run(folder.path, report.to_ledger())
         logs = Logs(self.mirror)
         warnings = list(strangers(logs, mapping))
         if not (is_partial or report.failed or has_evidence(logs, mapping)):

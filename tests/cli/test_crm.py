@@ -65,3 +65,35 @@ def test_overlaps_are_imported_once_and_wrong_ones_named(cli, org, tmp_path):
     file.write_text(f"partner,account,occurred_on\n{one},{two},yesterday\n")
     code, _, err = cli("overlaps", file, "--store", store)
     assert (code, "line 2, column occurred_on: 'yesterday' is no date" in err) == (5, True)
+
+
+def test_without_a_word_the_help_is_shown(cli):
+    code, out, err = cli()
+    assert (code, err) == (0, "")
+    assert "doctor" in out
+
+
+def test_the_store_of_another_organization_is_refused_by_doctor_too(cli, org, tmp_path):
+    Store(tmp_path).claim("00D000000000001AAA")
+    assert "belongs to organization" in cli.json("doctor", "--store", tmp_path, code=5)["error"]["message"]
+
+
+def test_an_estimate_is_held_against_the_cap_of_calls_and_reads_all_again_if_asked(cli, org, tmp_path):
+    cli("sync", "--store", tmp_path, "--object", "Account")
+    again = cli.json("sync", "--store", tmp_path, "--object", "Account", "--plan")
+    full = cli.json("sync", "--store", tmp_path, "--object", "Account", "--plan", "--full")
+    assert full["rows"] == len(org.rows("Account")) > again["rows"] == 0
+    assert (full["objects"][0]["from"], full["fits"]) == (None, True)
+    # nothing newer is safe to read yet, and nothing was forgotten
+    assert again["objects"][0]["from"] is not None
+    capped = cli.json("sync", "--store", tmp_path, "--object", "Account", "--plan", "--max-api-calls", 2)
+    assert (capped["api_calls_remaining"], capped["fits"]) == (2, False)
+    assert (
+        cli.json("sync", "--store", tmp_path, "--object", "Account", "--full")["objects"][0]["written"] == 0
+    )
+
+
+def test_a_store_that_may_not_be_read_says_so(cli, tmp_path):
+    # whoever runs this may be allowed to read every file, but not a folder
+    (tmp_path / "store.json").mkdir()
+    assert "store.json cannot be read: " in cli.json("runs", "--store", tmp_path, code=5)["error"]["message"]

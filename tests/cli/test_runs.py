@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
+import time
+
+import pytest
 
 from attribution import Store
 from attribution.mirror.runs import append_run, read_runs
+from attribution.sync.salesforce import Salesforce
 
 
 def test_every_sync_is_in_the_ledger_whatever_became_of_it(cli, org, tmp_path):
@@ -73,3 +80,44 @@ def test_a_line_that_was_never_finished_stays_by_itself(tmp_path):
         file.write('{"run_id": "2", "out')
     append_run(tmp_path, {"run_id": "3"})
     assert [run["run_id"] for run in read_runs(tmp_path)] == ["1", "3"]
+
+
+@pytest.mark.parametrize("parallel", [1, 4])
+def test_a_sync_that_is_interrupted_tells_what_it_did(org, tmp_path, parallel):
+    store = Store(tmp_path / "acme")
+
+    def interrupt(progress):
+        if progress.object == "Opportunity":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.sync(Salesforce.from_env(), progress=interrupt, parallel=parallel)
+    (run,) = store.runs
+    became = {each["object"]: each["status"] for each in run["objects"]}
+    assert (run["outcome"], became["Organization"], became["Opportunity"]) == ("stopped", "ok", "stopped")
+    assert run["written"] == sum(each["written"] for each in run["objects"]) > 0
+    assert not store.sync(Salesforce.from_env()).failed
+    live = [row for row in org.rows("Opportunity") if not row["IsDeleted"]]
+    assert store.rows("Opportunity").height == len(live)
+
+
+def test_a_command_that_is_told_to_end_says_so(cli, org, tmp_path, monkeypatch):
+    monkeypatch.setenv("ATTRIBUTION_RETRY_BASE_SECONDS", "60")
+    org.faults.too_many_requests("/Account/updated", retry_after=60)
+
+    def end():
+        while org.faults.pending:
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    ender = threading.Thread(target=end)
+    ender.start()
+    words = ("--store", tmp_path / "acme", "--parallel", 1, "--log-format", "json")
+    code, out, err = cli("sync", *words)
+    ender.join()
+    *_, run, last = [json.loads(line) for line in err.splitlines()]
+    assert (code, out, last["code"]) == (130, "", "interrupted")
+    assert (run["event"], run["outcome"]) == ("run", "stopped")
+    assert [each["run_id"] for each in Store(tmp_path / "acme").runs] == [run["run_id"]]
+    assert signal.getsignal(signal.SIGTERM) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from attribution.errors import StoppedEarly, UsageError
 from attribution.mapping import Mapping
 from attribution.store import Store
 from attribution.sync.reconciliation import Reconciliation
-from attribution.sync.report import SyncReport
+from attribution.sync.report import Progress, SyncReport
 from attribution.testing import Org
 from tests.loopback import NOON, connect
 
@@ -526,3 +527,30 @@ def test_a_full_sync_sees_what_changed_without_a_stamp(org: Org, tmp_path: Path)
     assert (told.read >= 40, told.written, told.deleted) == (True, 0, 0)
     assert told.reconciled == Reconciliation(39)
     assert store.log("Account").watermark >= watermark
+
+
+def test_pages_that_are_committed_are_not_taken_for_another_full_read(org: Org, tmp_path: Path) -> None:
+    store, known, kept = Store(tmp_path / "store"), accounts(org, 5_001), tmp_path / "kept"
+    sync(org, store)
+    window = store.path / "staging" / "Account" / "window"
+
+    def keep(progress: Progress) -> None:
+        if progress.rows:
+            shutil.copytree(window, kept, dirs_exist_ok=True)
+
+    later(org)
+    sync(org, store, full=True, progress=keep)
+    # as if it had been killed after its commit
+    shutil.copytree(kept, window)
+    org.update("Account", known[7], stamp=False, Name="changed")
+    (told,) = sync(org, store, full=True).objects
+    assert (told.read, told.written) == (5_001, 1)
+
+
+def test_a_full_read_of_nothing_costs_what_was_estimated(org: Org, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    org.advance(timedelta(minutes=30))
+    sync(org, store)
+    later(org)
+    estimate = store.plan(connect(org), objects=["Account"], full=True)
+    assert estimate.calls == sync(org, store, full=True).api_calls

@@ -5,16 +5,18 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attribution.sync.bulk import parsed
 from attribution.sync.descriptions import FieldDescription, ObjectDescription, ObjectSummary
+from attribution.sync.failures import Garbled
 from attribution.sync.rest import as_text
 from attribution.sync.rows import column_types, told_types, typed
 
@@ -196,3 +198,65 @@ def test_the_parser_reads_numbers_and_flags_as_we_do(rows: list[tuple[str, ...]]
         fast = typed(parsed(data, names, told_types(described(name), names)), described(name), OBJECTS)
         assert fast.rows.equals(slow.rows)
         assert fast.rejected == slow.rejected
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\n",
+        b"<html>\n<body>502 Bad Gateway</body>\n",
+        b'"Name","Id"',
+        b'"Id","Name"\n',
+        b'"Name","Name"\n',
+        b'"Name","Id","Id"\n',
+        b'"Name","Id"\n"x"\n',
+        b'"Name","Id"\n"x","00Q000000000001AAA","y"\n',
+        b'"Name","Id"\n"x","00Q000000000001AAA\n',
+        b'"Name","Id"\n"x","00Q000000000001AAA""\n',
+        b'"Name","Id"\n"x\n',
+        b'"Name","Id"\n"x",""\n',
+        b'"Name","Id"\n"\xff","00Q000000000001AAA"\n',
+        b"\x1f\x8b\x08\x00\n",
+        b'"Name","Id"\n"a"zz,"00Q000000000001AAA"\n',
+        b'"Name","Id"\n"1"2,"00Q000000000001AAA"\n',
+        b'"Name","Id"\nx","00Q000000000001AAA"\n"y","00Q000000000002AAA"\n',
+        b'"Name","Id"\n"x"y","00Q000000000001AAA"\n',
+        b'"Na"me","Id"\n"x","00Q000000000001AAA"\n',
+    ],
+)
+def test_what_is_no_page_is_none(data: bytes) -> None:
+    with pytest.raises(Garbled):
+        parsed(data, ("Name", "Id"), told_types(described("Lead"), ("Name", "Id")))
+
+
+PIECES = st.sampled_from(
+    ["a", '"', '","', '"\n"', ",", "\n", "\r", "\r\n", "\u00e9", "\U0001f600", "\0", " "]
+)
+LONG = 1 << 20
+
+
+@given(
+    names=st.lists(st.lists(PIECES, max_size=9).map("".join), max_size=12),
+    ending=st.sampled_from(["\n", "\n", "\r\n"]),
+    fill=st.integers(0, LONG - 100) | st.integers(LONG - 100, LONG),
+)
+@settings(max_examples=60)
+def test_a_page_is_read_as_csv_reads_it(names: list[str], ending: str, fill: int) -> None:
+    text = io.StringIO()
+    # what is parsed at once ends anywhere
+    rows = [("Name", "Id"), ("x" * fill, ID), *((name, ID) for name in names)]
+    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator=ending).writerows(rows)
+    page = parsed(text.getvalue().encode(), ("Name", "Id"), {})
+    assert page["Name"].to_list() == [name or None for name, _ in rows[1:]]
+
+
+def test_a_page_that_is_cut_anywhere_is_none_or_lacks_rows() -> None:
+    rows = [('Deal "1"\n', "1.5", ID), ("\n", "", ID), ('","', "2", ID)]
+    names, text = ("Name", "Amount", "Id"), io.StringIO()
+    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([names, *rows])
+    data = text.getvalue().encode()
+    for cut in range(len(data)):
+        with suppress(Garbled):
+            page = parsed(data[:cut], names, told_types(described("Lead"), names))
+            assert page.height < len(rows)

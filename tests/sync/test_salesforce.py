@@ -96,7 +96,8 @@ def test_reading_by_rest_survives_what_passes(org: Org, tmp_path: Path, fault: s
     FAULTS[fault](org, path)
     waits: list[float] = []
     assert names(connect(org, waits), tmp_path) == expected
-    assert (9.0 in waits) == (fault == "429" and org.faults.pending == 0)
+    # nine seconds, in naps
+    assert (waits[:2] == [5.0, 4.0]) == (fault == "429" and org.faults.pending == 0)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -387,8 +388,10 @@ def test_waits_grow_with_jitter_and_end(org: Org, tmp_path: Path) -> None:
     org.faults.unavailable("", times=None)
     with pytest.raises(TransientCrmError, match=r"HTTP 503 \(GET /services/data/v59.0/sobjects at localhost"):
         salesforce.objects()
-    assert len(waits) == 5
-    assert all(0 <= wait <= 0.5 * 2**turn for turn, wait in enumerate(waits, start=1))
+    # the last of the five may take two naps
+    assert 5 <= len(waits) <= 8
+    assert all(0 <= wait <= 0.5 * 2**turn for turn, wait in enumerate(waits[:3], start=1))
+    assert sum(waits) <= sum(0.5 * 2**turn for turn in range(1, 6))
     assert salesforce.api_calls == len(org.requests) == 6
 
 
@@ -398,14 +401,14 @@ def test_nobody_comes_back_earlier_than_told(org: Org) -> None:
     in_minutes = "Mon, 01 Jun 2026 12:07:00 GMT"
     org.faults.add("/sobjects$", status=503, headers={"Retry-After": in_minutes})
     assert "Account" in connect(org, waits).objects()
-    assert waits == [300.0, 420.0]
+    assert sum(waits) == 720.0
     for late, seconds in (("3600", 3600), ("Mon, 01 Jun 2026 14:00:00 GMT", 7200)):
         before = len(org.requests)
         org.faults.add("/sobjects$", status=429, headers={"Retry-After": late})
         with pytest.raises(TransientCrmError, match=f"not to be asked for {seconds} seconds: HTTP 429"):
             connect(org, waits).objects()
         assert len(org.requests) - before == 1
-    assert len(waits) == 2
+    assert sum(waits) == 720.0
 
 
 def test_a_given_token_that_expired_is_told_once(org: Org) -> None:

@@ -78,6 +78,7 @@ def sync(
             objects=objects,
             full=full,
             reconcile=reconcile,
+            max_api_calls=max_api_calls,
             max_quota_percent=max_quota_percent,
         )
         sys.stdout.write(json.dumps(estimate.to_dict()) + "\n" if as_json else f"{estimate}\n")
@@ -199,6 +200,7 @@ def doctor(
 ) -> None:
     """Say what will and will not be synced, and why; writes nothing."""
     from attribution.mapping import Mapping
+    from attribution.mirror.folder import Folder
     from attribution.sync import suggestion
     from attribution.sync.diagnosis import examine
     from attribution.sync.salesforce import Salesforce
@@ -208,9 +210,12 @@ def doctor(
         document = {"toml": toml} | tomllib.loads(toml)
         sys.stdout.write(json.dumps(document) + "\n" if as_json else toml)
         return
+    source = Salesforce.from_env()
     kept = None if store is None else open_store(store)
     settings = read_mapping(mapping) or (Mapping() if kept is None else kept.mapping)
-    diagnosis = examine(Salesforce.from_env(), settings, None if kept is None else kept.path / "mirror")
+    if kept is not None:
+        Folder(kept.path).check_organization(source.organization_id)
+    diagnosis = examine(source, settings, None if kept is None else kept.path / "mirror")
     sys.stdout.write(json.dumps(diagnosis.to_dict()) + "\n" if as_json else f"{diagnosis}\n")
     if diagnosis.blocked:
         raise typer.Exit(2)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
@@ -21,7 +24,6 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     name="attribution",
     help="Partner attribution for Salesforce: sourced, influenced and multi-touch credit, exact to the cent.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -65,6 +67,7 @@ app.command()(checks.what_if)
 app.command()(checks.audit)
 app.command()(checks.settings)
 
+_INTERRUPTED: Final = 130
 # what typer raises for any wrong call; it keeps its own copy of click and does not name this base publicly
 _WrongCall: type[Exception] = typer.BadParameter.__mro__[2]
 
@@ -83,12 +86,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 ok, 2 usage or configuration, 3 CRM unreachable or refusing, 4 stopped early and resumable,
         5 data or verification problem, 1 anything else.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     debug = "--debug" in words
     forms = _Forms(_has_option(words, "--json", "--format"), _has_option(words, None, "--log-format"), debug)
     shown, warnings.showwarning = warnings.showwarning, forms.show_warning
     try:
-        outcome = app(args=words, standalone_mode=False)
+        with _terminable():
+            outcome = app(args=words, standalone_mode=False)
+        if outcome == _INTERRUPTED:
+            # typer makes it an exit code of its own, and tells nobody
+            raise KeyboardInterrupt
         return outcome if isinstance(outcome, int) else 0
     except AttributionError as error:
         _report(error.code, error.message, error.hint, forms=forms)
@@ -99,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except (KeyboardInterrupt, typer.Abort):
         _report("interrupted", "interrupted", "run it again to go on", forms=forms)
-        return 130
+        return _INTERRUPTED
     except BrokenPipeError:
         # the reader of our output has gone, as in `attribution credit | head`
         sys.stderr.close()
@@ -110,6 +117,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     finally:
         warnings.showwarning = shown
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let a command that is told to end do so as if it were interrupted by hand."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Forms(NamedTuple):

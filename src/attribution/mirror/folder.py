@@ -137,6 +137,11 @@ class Folder:
             version, _ = int(manifest["format"]), str(manifest["organization_id"])
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise StoreError(
+                f"{self.path / _MANIFEST} cannot be read: {error.strerror}",
+                hint="let whoever runs this read and write the store",
+            ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"{self.path / _MANIFEST} cannot be read", hint="restore it from a backup"

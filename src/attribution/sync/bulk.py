@@ -279,7 +279,8 @@ def parsed(data: bytes, fields: Sequence[str], types: Mapping[str, pl.DataType])
         raise Garbled("a page that does not end in a newline")
     try:
         page = pl.read_csv(data, infer_schema=False, schema_overrides=types, null_values="")
-    except pl.exceptions.PolarsError:
+    # what begins like an archive is taken for one
+    except (OSError, pl.exceptions.PolarsError):
         if types:
             return parsed(data, fields, {})
         raise Garbled("no CSV") from None

@@ -123,7 +123,9 @@ class Verification:
         lines = [row("object", "there", "here", "sampled", "unseen", "unread", "verdict")]
         for each in self.objects:
             verdict = each.message or ("drift" if each.has_drift else "ok")
-            counts = (f"{each.there:,}", f"{each.here:,}", each.sampled, each.unseen, each.unread)
+            counts = (
+                f"{number:,}" for number in (each.there, each.here, each.sampled, each.unseen, each.unread)
+            )
             lines.append(row(each.object, *counts, verdict))
         for each in self.objects:
             for month in each.months:
@@ -135,7 +137,9 @@ class Verification:
                 created = "without a known month" if month.month is None else f"created in {month.month}"
                 counted = f"{month.there:,} there, {month.here:,} here"
                 lines.append(f"drift: {each.object} {created}: {counted}; {'; '.join(told)}")
-            lines += [f"drift: {each.object} {differs.id}: {differs.field}" for differs in each.fields[:20]]
+            for differs in each.fields[:20]:
+                what = "is not there" if differs.field == "Id" else differs.field
+                lines.append(f"drift: {each.object} {differs.id}: {what}")
             if len(each.fields) > 20:
                 lines.append(f"... and {len(each.fields) - 20} more values of {each.object}")
         if any(each.months for each in self.objects):

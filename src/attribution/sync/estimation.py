@@ -71,6 +71,7 @@ class Estimate:
     usage: tuple[int, int] | None
     """API calls of the whole organization in the last 24 hours, and how many are allowed."""
     max_quota_percent: float | None
+    max_api_calls: int | None = None
 
     @property
     def rows(self) -> int:
@@ -89,7 +90,8 @@ class Estimate:
             return None
         used, allowed = self.usage
         share = 100.0 if self.max_quota_percent is None else self.max_quota_percent
-        return max(0, math.floor(allowed * share / 100) - used)
+        left = max(0, math.floor(allowed * share / 100) - used)
+        return left if self.max_api_calls is None else min(left, self.max_api_calls)
 
     @property
     def fits(self) -> bool | None:
@@ -138,7 +140,13 @@ class Estimate:
 
 
 def estimate(
-    source: Measurable, plan: Plan, mirror: Path, *, max_quota_percent: float | None, calls_before: int
+    source: Measurable,
+    plan: Plan,
+    mirror: Path,
+    *,
+    max_quota_percent: float | None,
+    max_api_calls: int | None = None,
+    calls_before: int,
 ) -> Estimate:
     """Count what each window holds; one call per object, or two with every id to compare.
 
@@ -156,7 +164,7 @@ def estimate(
         for name, planned in plan.readable.items()
     )
     own = source.api_calls - calls_before
-    return Estimate(objects, schema_calls, own, source.daily_usage, max_quota_percent)
+    return Estimate(objects, schema_calls, own, source.daily_usage, max_quota_percent, max_api_calls)
 
 
 def estimate_object(
@@ -179,7 +187,7 @@ def estimate_object(
     """
     watermark = None if log is None else log.watermark
     window = next_window(watermark, bound_from_clock(source.server_time), is_full=is_full)
-    since = None if window is None else window.since
+    since = watermark if window is None else window.since
     try:
         known = log if watermark is not None else None
         parts = list(_parts(source, planned, known, window, rows, reconciles=reconciles))
@@ -235,7 +243,7 @@ def _parts(
             found = source.count(description.name, where, window=window, cursor=description.cursor)
         before = log.watermark if log is not None and description.is_replicateable else None
         is_told = before is not None and probe_span(source.server_time, before)[0] <= before
-        yield _read(source, found, is_quiet=is_told)
+        yield _read(source, found, is_quiet=is_told and window.since is not None)
     if log is None:
         return
     if window is not None and (description.is_replicateable or "IsDeleted" not in planned.fields):

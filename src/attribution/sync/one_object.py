@@ -63,6 +63,8 @@ class OneObject:
         """Whether the CRM has told that nothing has changed since the watermark."""
         self.changed: tuple[str, ...] = ()
         """Some of the records that have changed, by another word than that of a query."""
+        self.outcome: ObjectReport | None = None
+        """What became of it; None before that is known."""
         self.stopped: StoppedEarly | None = None
         """Why it was not read to its end, if a limit was reached."""
 
@@ -90,7 +92,8 @@ class OneObject:
             outcome = self._so_far("stopped", error.message)
             self.rejected = []
         seconds = time.monotonic() - started
-        return replace(outcome, api_calls=source.api_calls - calls, seconds=seconds)
+        self.outcome = replace(outcome, api_calls=source.api_calls - calls, seconds=seconds)
+        return self.outcome
 
     def not_begun(self, reason: StoppedEarly) -> ObjectReport:
         """What is to be said where a limit was reached before."""
@@ -181,6 +184,11 @@ class OneObject:
 
     def _begun(self, window: Window) -> Window | None:
         begun = self.source.begun(self._query(self.fields, window), self.staging / _WINDOW)
+        before = self.log.watermark
+        if begun is not None and before is not None and begun.until <= before:
+            # it is committed already, and tells nothing of what has changed since
+            shutil.rmtree(self.staging / _WINDOW)
+            return None
         return begun if begun is not None and begun.until < window.until else None
 
     def _read_window(self, window: Window) -> None:

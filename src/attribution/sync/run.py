@@ -24,6 +24,7 @@ from attribution.sync.source import Source
 __all__ = ["run"]
 
 _NEVER: Final = datetime.min.replace(tzinfo=UTC)
+_INTERRUPTED: Final = StoppedEarly("the sync was broken off", hint="run it again to go on")
 
 
 def run(
@@ -32,7 +33,8 @@ def run(
     mirror: Path,
     staging: Path,
     progress: Callable[[Progress], object] | None,
-    log: Callable[[Mapping[str, Any]], object] | None = None,
+    log: Callable[[Mapping[str, Any]], object] | None,
+    ledger: Callable[[Mapping[str, Any]], object],
     parallel: int = 1,
 ) -> SyncReport:
     """Read every planned object and commit it; one that fails leaves the others alone.
@@ -41,6 +43,8 @@ def run(
 
     Parameters
     ----------
+    ledger
+        Is given what was done, whatever ended the sync.
     parallel
         How many objects are read at once, each on a connection of its own. ``progress`` and ``log`` are
         called by one thread at a time.
@@ -49,6 +53,8 @@ def run(
     ------
     StoppedEarly
         If a budget ran out: with the report of what was done, in which the objects left are ``stopped``.
+    KeyboardInterrupt
+        If it was broken off, as soon as whatever is being committed is.
     """
     run_id, began = uuid.uuid4().hex, time.monotonic()
     # one handle per table, opened before the first read: whoever commits in between makes us stop
@@ -65,7 +71,12 @@ def run(
         if log is not None:
             log({"event": "object", "run": run_id, **outcome.to_log()})
 
-    reports = _read_all(readings, source, parallel, tell)
+    interrupted: KeyboardInterrupt | None = None
+    try:
+        reports = _read_all(readings, source, parallel, tell)
+    except KeyboardInterrupt as error:
+        interrupted = error
+        reports = [each.outcome or each.not_begun(_INTERRUPTED) for each in readings]
     stopped = next((each.stopped for each in readings if each.stopped is not None), None)
     rejected = [rejected for each in readings for rejected in each.rejected]
     warnings = [warning for each in readings for warning in each.warnings]
@@ -87,6 +98,9 @@ def run(
     )
     if log is not None:
         log({"event": "run", **report.to_ledger(), "seconds": round(time.monotonic() - began, 3)})
+    ledger(report.to_ledger())
+    if interrupted is not None:
+        raise interrupted
     if stopped is not None:
         stopped.report = report
         raise stopped
@@ -136,6 +150,10 @@ def _read_all(
         try:
             return [each.result() for each in begun]
         except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
-            source.stop(StoppedEarly(f"the sync was broken off: {type(error).__name__}"))
+            is_interrupted = isinstance(error, KeyboardInterrupt)
+            source.stop(
+                _INTERRUPTED if is_interrupted else StoppedEarly(f"broken off: {type(error).__name__}")
+            )
+            # what was done can be told only once nobody does anything
+            pool.shutdown(wait=is_interrupted, cancel_futures=True)
             raise

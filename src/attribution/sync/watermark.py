@@ -50,7 +50,7 @@ class DeletionSpan:
 
 
 def next_window(watermark: datetime | None, bound: datetime, *, is_full: bool = False) -> Window | None:
-    """The window to read now, or None if nothing newer is safe to read yet.
+    """The window to read now, or None if nothing newer is asked for than is safe to read yet.
 
     Parameters
     ----------
@@ -69,6 +69,8 @@ def next_window(watermark: datetime | None, bound: datetime, *, is_full: bool = 
     '2026-01-01T11:50:00+00:00'
     >>> next_window(noon, noon) is None
     True
+    >>> next_window(noon, noon, is_full=True)
+    Window(since=None, until=datetime.datetime(2026, 1, 1, 12, 0, tzinfo=datetime.timezone.utc))
     """
     if watermark is None or is_full:
         return Window(None, bound if watermark is None else max(watermark, bound))

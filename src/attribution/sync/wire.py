@@ -45,6 +45,8 @@ T = TypeVar("T")
 _SIGNED: Final = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
 """What a signed assertion looks like: it is as good as a password while it lasts."""
 _ATTEMPTS: Final = 6
+_NAP: Final = 5.0
+"""So long at most nobody looks whether to stop."""
 _LONGEST_WAIT: Final = 120.0
 _PATIENCE: Final = 600.0
 """Seconds that are waited at most where Salesforce says how long to wait; never less than it says."""
@@ -141,8 +143,12 @@ class Wire:
             self._account.gate.close(reason)
 
     def sleep(self, seconds: float) -> None:
-        """Wait, unless a deadline would pass meanwhile."""
+        """Wait, unless a deadline would pass meanwhile; not much longer once it is told to stop."""
         self._account.check(wait=seconds)
+        while seconds > _NAP:
+            self._sleep(_NAP)
+            seconds -= _NAP
+            self._account.check(wait=seconds)
         self._sleep(seconds)
 
     def call(

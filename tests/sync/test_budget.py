@@ -90,7 +90,7 @@ def test_the_rest_of_the_quota_is_left_to_others(
     org.quota, org.used = 1000, 760
     store = Store(tmp_path)
     stop = stopped(store, connect(org), parallel=1)
-    assert "used 800 of its 1000 API calls" in stop.message
+    assert "used 800 of its 1,000 API calls" in stop.message
     assert org.used == 800
     assert stop.report.stopped
     assert store.objects == tuple(sorted(each.object for each in stop.report.objects if each.status == "ok"))

@@ -299,7 +299,7 @@ def test_a_sync_that_read_no_object_is_in_the_ledger_too(org: Org, tmp_path: Pat
     with pytest.raises(AttributionError):
         store.sync(connect(org), max_api_calls=2)
     assert [each["outcome"] for each in store.runs] == ["ok", "failed", "stopped"]
-    assert store.runs[1]["warnings"][0].startswith("crm_refused: Salesforce: INVALID_SESSION_ID")
+    assert store.runs[1]["warnings"][0].startswith("Salesforce: INVALID_SESSION_ID")
     assert told == [{"event": "run", **store.runs[1]}]
 
 

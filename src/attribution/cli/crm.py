@@ -134,17 +134,20 @@ def runs(store: StorePath = None, as_json: AsJson = False, debug: Debug = False)
     if as_json:
         sys.stdout.write(json.dumps({"runs": found}) + "\n")
         return
-    row = "{:<22}{:<9}{:>9}{:>9}{:>9}{:>9}{:>7}  {}\n".format
-    names = ("started_at", "outcome", "read", "written", "deleted", "rejected", "api_calls")
+    row = "{:<22}{:<9}{:>11}{:>11}{:>9}{:>9}{:>7}  {}\n".format
+    names = ("read", "written", "deleted", "rejected", "api_calls")
     sys.stdout.write(row("started", "outcome", "read", "written", "deleted", "rejected", "calls", "not read"))
     for run in found:
         left = [each["object"] for each in run["objects"] if each["status"] != "ok"]
         why = "".join(run["warnings"][:1]) if run["outcome"] != "ok" and not run["objects"] else ""
-        sys.stdout.write(row(*(run[name] for name in names), _short(", ".join(left) or why or "-")))
+        counts = (f"{run[name]:,}" for name in names)
+        sys.stdout.write(
+            row(run["started_at"], run["outcome"], *counts, _short(", ".join(left) or why or "-"))
+        )
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    return text if len(text) <= 120 else f"{text[:119]}…"
 
 
 def _log(record: Mapping[str, Any]) -> None:

@@ -76,7 +76,7 @@ def unread_run(
         "api_calls": api_calls,
         **dict.fromkeys(("read", "written", "deleted", "rejected"), 0),
         "objects": [],
-        "warnings": [f"{error.code}: {error.message}"],
+        "warnings": [error.message],
     }
 
 

@@ -98,7 +98,7 @@ class Gate:
             )
         if percent is not None and usage is not None and usage[0] * 100 >= usage[1] * percent:
             raise StoppedEarly(
-                f"the organization has used {usage[0]} of its {usage[1]} API calls of 24 hours; "
+                f"the organization has used {usage[0]:,} of its {usage[1]:,} API calls of 24 hours; "
                 f"this sync leaves the rest beyond {percent:g} % to others",
                 hint="run it again later to go on, or allow more with --max-quota-percent",
             )

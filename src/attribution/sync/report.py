@@ -135,18 +135,17 @@ class SyncReport:
 
     def __str__(self) -> str:
         width = max((len(r.object) + 2 for r in self.objects), default=22)
-        row = f"{{:<{max(width, 22)}}}{{:<12}}{{:>9}}{{:>9}}{{:>9}}{{:>9}}  {{}}".format
+        row = f"{{:<{max(width, 22)}}}{{:<12}}{{:>11}}{{:>11}}{{:>9}}{{:>9}}  {{}}".format
         lines = [row("object", "status", "read", "written", "deleted", "rejected", "up to")]
-        lines += [
-            row(r.object, r.status, r.read, r.written, r.deleted, r.rejected, iso(r.to) or "-")
-            for r in self.objects
-        ]
+        for r in self.objects:
+            counts = (f"{number:,}" for number in (r.read, r.written, r.deleted, r.rejected))
+            lines.append(row(r.object, r.status, *counts, iso(r.to) or "-"))
         lines += [f"{r.object}: {r.reconciled}" for r in self.objects if r.reconciled is not None]
         lines += [f"rejected {r.object} {r.id or '(no id)'}: {r.reason}" for r in self.rejected[:20]]
         if len(self.rejected) > 20:
             lines.append(f"... and {len(self.rejected) - 20} more rejected")
         lines += [f"warning: {warning}" for warning in self.warnings]
-        return "\n".join([*lines, f"{self.api_calls} API calls"])
+        return "\n".join([*lines, f"{self.api_calls:,} API calls"])
 
 
 def grouped(warnings: Sequence[str]) -> tuple[str, ...]:

@@ -272,7 +272,7 @@ class Store:
             not spread over objects that none of them then suffices for, and owners come before what they own.
         full
             Whether to read every record again, and not only what changed: what is not as it is stored becomes
-            a version. It costs what a first sync costs, and is for a store that is no longer trusted.
+            a version. It costs about what a first sync costs, and finds what changes without a trace.
         reconcile
             Whether to compare every id of every object as well, which finds what no window and no log of
             deletions shows. What vanished without a trace becomes a tombstone only where something says

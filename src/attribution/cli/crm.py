@@ -213,9 +213,9 @@ def doctor(
         document = {"toml": toml} | tomllib.loads(toml)
         sys.stdout.write(json.dumps(document) + "\n" if as_json else toml)
         return
-    source = Salesforce.from_env()
     kept = None if store is None else open_store(store)
     settings = read_mapping(mapping) or (Mapping() if kept is None else kept.mapping)
+    source = Salesforce.from_env()
     if kept is not None:
         Folder(kept.path).check_organization(source.organization_id)
     diagnosis = examine(source, settings, None if kept is None else kept.path / "mirror")

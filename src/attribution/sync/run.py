@@ -44,7 +44,7 @@ def run(
     Parameters
     ----------
     ledger
-        Is given what was done, whatever ended the sync.
+        Is given what was done, whether the sync came to its end, reached a limit or was interrupted.
     parallel
         How many objects are read at once, each on a connection of its own. ``progress`` and ``log`` are
         called by one thread at a time.

@@ -18,7 +18,7 @@ from attribution.sync.bulk import parsed
 from attribution.sync.descriptions import FieldDescription, ObjectDescription, ObjectSummary
 from attribution.sync.failures import Garbled
 from attribution.sync.rest import as_text
-from attribution.sync.rows import column_types, told_types, typed
+from attribution.sync.rows import column_types, is_id, told_types, typed
 
 ID = "00Q000000000001AAA"
 OBJECTS = {
@@ -148,6 +148,13 @@ def test_a_row_without_a_readable_id_of_its_object_is_only_reported(own: str | N
         result = typed(text, described(name), OBJECTS)
         assert result.rows.is_empty()
         assert [each.id for each in result.rejected] == [own]
+
+
+def test_an_id_is_all_of_its_text() -> None:
+    assert is_id("006000000000001")
+    assert is_id("006000000000001AAA", "006")
+    assert not any(map(is_id, (None, "", "006000000000001AAA\n", "006000000000001AA", "00600000000000é")))
+    assert not is_id("001000000000001AAA", "006")
 
 
 def test_an_opportunity_stays_without_the_field_that_cannot_be_read() -> None:

@@ -58,7 +58,8 @@ def key_prefix(object: str, objects: Mapping[str, ObjectSummary]) -> str | None:
 
 def is_id(text: str | None, prefix: str | None = None) -> bool:
     """Whether a text can be an id, of an object with this prefix."""
-    return text is not None and re.search(_ID_PATTERN, text) is not None and text.startswith(prefix or "")
+    # fullmatch, as $ would let a newline follow
+    return text is not None and re.fullmatch(_ID_PATTERN, text) is not None and text.startswith(prefix or "")
 
 
 def column_types(description: ObjectDescription, fields: tuple[str, ...]) -> dict[str, pl.DataType]:

@@ -101,6 +101,16 @@ def test_a_sync_that_is_interrupted_tells_what_it_did(org, tmp_path, parallel):
     assert store.rows("Opportunity").height == len(live)
 
 
+def test_whoever_would_wait_is_told_what_for(cli, org, tmp_path):
+    org.faults.too_many_requests("/Account/updated", retry_after=60, times=2)
+    wait = "Salesforce: HTTP 429; again in 60 s (attempt 2 of 6)"
+    words = ("sync", "--store", tmp_path / "acme", "--object", "Account", "--deadline", 50)
+    code, _, err = cli(*words)
+    assert (code, err.splitlines()[0]) == (4, f"Waiting: {wait}")
+    code, _, err = cli(*words, "--log-format", "json")
+    assert (code, json.loads(err.splitlines()[0])) == (4, {"event": "waiting", "message": wait})
+
+
 def test_a_command_that_is_told_to_end_says_so(cli, org, tmp_path, monkeypatch):
     monkeypatch.setenv("ATTRIBUTION_RETRY_BASE_SECONDS", "60")
     org.faults.too_many_requests("/Account/updated", retry_after=60)

@@ -500,6 +500,17 @@ def test_secrets_are_shown_nowhere(org: Org) -> None:
     assert org.client_secret not in told
 
 
+def test_what_is_waited_for_is_logged_without_secrets(org: Org, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "attribution")
+    org.faults.error("", 503, "SERVER_UNAVAILABLE", f"you sent {org.token}")
+    org.faults.too_many_requests("", retry_after=7)
+    assert "Account" in connect(org).objects()
+    assert [(each.levelname, each.getMessage()) for each in caplog.records if each.name[:4] == "attr"] == [
+        ("INFO", "Salesforce: SERVER_UNAVAILABLE: you sent ***; again in 0 s (attempt 2 of 6)"),
+        ("WARNING", "Salesforce: HTTP 429; again in 7 s (attempt 3 of 6)"),
+    ]
+
+
 def test_usage_and_limits(org: Org) -> None:
     salesforce = connect(org)
     assert salesforce.daily_usage is None

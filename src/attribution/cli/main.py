@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -89,9 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     debug = "--debug" in words
     forms = _Forms(_has_option(words, "--json", "--format"), _has_option(words, None, "--log-format"), debug)
-    shown, warnings.showwarning = warnings.showwarning, forms.show_warning
     try:
-        with _terminable():
+        with _told(forms), _terminable():
             outcome = app(args=words, standalone_mode=False)
         if outcome == _INTERRUPTED:
             # typer makes it an exit code of its own, and tells nobody
@@ -115,7 +115,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = f"{type(error).__name__}: {error}" if debug else f"unexpected {type(error).__name__}"
         _report("error", message, "run it again with --debug and report it", forms=forms)
         return 1
+
+
+class _Waits(logging.Handler):
+    """Shows what a sync waits for."""
+
+    def __init__(self, forms: _Forms) -> None:
+        super().__init__(logging.WARNING)
+        self._forms = forms
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record."""
+        self._forms.show("waiting", record.getMessage())
+
+
+@contextmanager
+def _told(forms: _Forms) -> Iterator[None]:
+    """Show warnings, without the place in the code that gives them, and waits."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        forms.show("warning", message)
+
+    logger, waits = logging.getLogger("attribution.sync"), _Waits(forms)
+    shown, warnings.showwarning = warnings.showwarning, show
+    logger.addHandler(waits)
+    try:
+        yield
     finally:
+        logger.removeHandler(waits)
         warnings.showwarning = shown
 
 
@@ -141,11 +168,11 @@ class _Forms(NamedTuple):
     """A line of JSON on stderr."""
     with_traceback: bool
 
-    def show_warning(self, message: Warning | str, *_: Any, **__: Any) -> None:
-        """Tell a warning in a line, without the place in the code that gave it."""
+    def show(self, event: str, message: object) -> None:
+        """Tell of something in a line."""
         line = " ".join(str(message).split())
-        document = {"event": "warning", "message": line}
-        sys.stderr.write(json.dumps(document) + "\n" if self.as_log else f"Warning: {line}\n")
+        document = {"event": event, "message": line}
+        sys.stderr.write(json.dumps(document) + "\n" if self.as_log else f"{event.capitalize()}: {line}\n")
 
 
 def _has_option(words: Sequence[str], flag: str | None, option: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import logging
 import random
 import re
 import time
@@ -42,6 +43,7 @@ __all__ = ["Wire"]
 
 T = TypeVar("T")
 
+_LOG: Final = logging.getLogger("attribution.sync")
 _SIGNED: Final = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
 """What a signed assertion looks like: it is as good as a password while it lasts."""
 _ATTEMPTS: Final = 6
@@ -231,6 +233,7 @@ class Wire:
             stop=stop_after_attempt(_ATTEMPTS),
             wait=self._wait,
             sleep=self.sleep,
+            before_sleep=self._tell,
             reraise=True,
         )
         result: T = retrying(_judged, attempt_again)
@@ -242,6 +245,17 @@ class Wire:
         failure = state.outcome.exception() if state.outcome else None
         asked = failure.retry_after if isinstance(failure, Failure) else None
         return max(min(drawn, _LONGEST_WAIT), asked or 0.0)
+
+    def _tell(self, state: RetryCallState) -> None:
+        """Say what is waited for: a warning where somebody may begin to wonder."""
+        failure = state.outcome.exception() if state.outcome else None
+        seconds = state.upcoming_sleep
+        level = logging.WARNING if seconds > _NAP else logging.INFO
+        told = self.without_secrets(" ".join(str(failure).split()))[:200]
+        attempt = state.attempt_number + 1
+        _LOG.log(
+            level, "Salesforce: %s; again in %.0f s (attempt %d of %d)", told, seconds, attempt, _ATTEMPTS
+        )
 
     def _error(self, failure: Failure, doing: str) -> AttributionError:
         # an answer may repeat what it was asked with; --debug shows the failure as well

@@ -124,6 +124,7 @@ def test_filters_restrict_deals_and_rows(cli, org, tmp_path):
         (["credit", "--policy", "nowhere.toml"], 2, "nowhere.toml"),
         (["credit", "--nonsense"], 2, "--nonsense"),
         (["nonsense"], 2, "nonsense"),
+        (["sync", "--log-format", "xml"], 2, "'--log-format': 'xml' is not one of 'text', 'json'"),
     ],
 )
 def test_wrong_words_are_answered_with_what_exists(cli, filled, words, code, expected):
@@ -338,12 +339,12 @@ def test_demo_of_an_empty_org(cli):
 
 
 def test_the_program_runs_as_a_process_and_survives_a_closed_pipe():
-    ran = subprocess.run(
-        [sys.executable, "-c", "from attribution.cli import main; raise SystemExit(main(['--help']))"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0
-    assert "Traceback" not in ran.stderr
+    words = [sys.executable, "-m", "attribution", "--help"]
+    ran = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "demo" in ran.stdout
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+    assert process.returncode == 1

@@ -102,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except _WrongCall as error:
         message = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
+        message = message.replace("Value error, ", "")
         _report("usage", message, "see `attribution --help`", forms=forms)
         return 2
     except (KeyboardInterrupt, typer.Abort):

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from attribution.errors import CrmError, TransientCrmError
 from attribution.sync.failures import Garbled, Kind, failure_of, kind_of, read_json
-from attribution.sync.source import Visibility
+from attribution.sync.source import Visibility, all_of
 from attribution.sync.watermark import literal
 from attribution.sync.wire import Wire
 
@@ -117,7 +117,7 @@ class Inquiries:
         before = f"CreatedDate < {literal(until)}"
         soql = (
             f"SELECT {year} y, {month} m, COUNT(Id) n FROM {object} "
-            f"WHERE {before if where is None else f'({where}) AND {before}'} GROUP BY {year}, {month}"
+            f"WHERE {all_of(where, before)} GROUP BY {year}, {month}"
         )
         try:
             records = self._records(soql, "queryAll")

@@ -23,7 +23,7 @@ from attribution.sync.planning import Plan, Planned, planned_anew
 from attribution.sync.reconciliation import Reconciliation, is_too_many, reconcile, take_back
 from attribution.sync.report import ObjectReport, Progress, Status
 from attribution.sync.rows import Rejected, column_types, is_id
-from attribution.sync.source import NotShown, Query, Source
+from attribution.sync.source import NotShown, Query, Source, all_of
 from attribution.sync.watermark import Window, bound_from_clock, next_window, probe_span
 
 __all__ = ["OneObject"]
@@ -279,7 +279,7 @@ class OneObject:
         span, covered, where = Window(None, watermark), log.coverage, self.planned.reading.where
         if covered.where != where and covered.where is not None:
             fields = [field for field in self.fields if field in covered.fields]
-            more = f"NOT ({covered.where})" if where is None else f"({where}) AND (NOT ({covered.where}))"
+            more = all_of(where, f"NOT ({covered.where})")
             rows = self._read(fields, span, more, to="more").pages
             now = self.source.server_time
             with self.one_at_a_time:

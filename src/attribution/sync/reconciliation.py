@@ -23,7 +23,7 @@ from attribution.mirror.pages import Pages
 from attribution.sync.intake import Intake
 from attribution.sync.planning import Plan, Planned
 from attribution.sync.rows import Rejected, column_types, typed
-from attribution.sync.source import Query, Source
+from attribution.sync.source import Query, Source, all_of
 from attribution.sync.watermark import Window, deletion_span
 
 __all__ = ["Reconciliation", "is_too_many", "reconcile", "take_back"]
@@ -245,9 +245,9 @@ class _Comparison:
 
     def _ids(self) -> pl.Series:
         """Ids of all live records created before the watermark."""
-        description, where = self.planned.description, self.planned.reading.where
-        if "IsDeleted" in description.fields:
-            where = "IsDeleted = false" if where is None else f"({where}) AND IsDeleted = false"
+        description = self.planned.description
+        is_live = "IsDeleted = false" if "IsDeleted" in description.fields else None
+        where = all_of(self.planned.reading.where, is_live)
         created = description.fields.get("CreatedDate")
         cursor = "CreatedDate" if created is not None and created.is_filterable else None
         window = Window(None, self.log.watermark or self.source.server_time)
@@ -288,8 +288,7 @@ class _Comparison:
             return self.by_id(ids)
         if "IsDeleted" not in self.fields:
             return self._nothing()
-        where = self.planned.reading.where
-        where = "IsDeleted = true" if where is None else f"({where}) AND IsDeleted = true"
+        where = all_of(self.planned.reading.where, "IsDeleted = true")
         return self._picked(ids, Window(None, self.source.server_time), None, where)
 
     def _picked(

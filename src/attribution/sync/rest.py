@@ -12,7 +12,7 @@ import polars as pl
 from attribution.errors import CrmError, TransientCrmError
 from attribution.sync.documents import Page, validated
 from attribution.sync.failures import Garbled, Kind, kind_of, read_json
-from attribution.sync.source import Query
+from attribution.sync.source import Query, all_of
 from attribution.sync.watermark import Window, halved, literal
 from attribution.sync.wire import Wire
 
@@ -88,7 +88,7 @@ class Queries:
         """Those of the given records that there are."""
 
         def ask(listed: str) -> Iterator[pl.DataFrame]:
-            met = listed if where is None else f"{listed} AND ({where})"
+            met = all_of(listed, where)
             pages: list[pl.DataFrame] = []
             self._of_keys(object, fields, None, None, met, pages.append, lambda rows, total: None)
             return iter(pages)
@@ -126,8 +126,7 @@ class Queries:
         left: int | None = None
         failures = rows = 0
         while True:
-            met = " AND ".join(f"({each})" for each in (where, after) if each) or None
-            soql = f"SELECT {', '.join(names)} FROM {object}{condition(cursor, window, met)}"
+            soql = f"SELECT {', '.join(names)} FROM {object}{condition(cursor, window, all_of(where, after))}"
             delivered = 0
             try:
                 for total, page in self._pages(f"{soql} ORDER BY {order}", names, left):

@@ -25,7 +25,20 @@ __all__ = [
     "Query",
     "Source",
     "Visibility",
+    "all_of",
 ]
+
+
+def all_of(*conditions: str | None) -> str | None:
+    """A condition that is met where all of these are; None where there are none.
+
+    Examples
+    --------
+    >>> all_of("Rank = 1 OR Rank = 2", None, "IsActive = true"), all_of(None)
+    ('(Rank = 1 OR Rank = 2) AND (IsActive = true)', None)
+    """
+    met = [each for each in conditions if each is not None]
+    return " AND ".join(f"({each})" for each in met) if len(met) > 1 else next(iter(met), None)
 
 
 class NotShown(RefusedError):

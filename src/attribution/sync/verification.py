@@ -25,7 +25,7 @@ from attribution.sync.drift import FieldDrift, MonthDrift, ObjectVerification, V
 from attribution.sync.intake import Intake
 from attribution.sync.planning import Plan, Planned
 from attribution.sync.rows import column_types, typed
-from attribution.sync.source import Query
+from attribution.sync.source import Query, all_of
 from attribution.sync.watermark import Window, deletion_span
 
 if TYPE_CHECKING:
@@ -160,9 +160,8 @@ class _Comparison:
         return self.source.count(self.name, self._alive(), window=window, cursor="CreatedDate")
 
     def _alive(self) -> str | None:
-        if "IsDeleted" not in self.planned.description.fields:
-            return self.where
-        return "IsDeleted = false" if self.where is None else f"({self.where}) AND IsDeleted = false"
+        has_mark = "IsDeleted" in self.planned.description.fields
+        return all_of(self.where, "IsDeleted = false" if has_mark else None)
 
     # -- ids, where counts differ
 

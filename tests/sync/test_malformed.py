@@ -45,6 +45,11 @@ def repeated(org: Org) -> dict[str, Any]:
     return {"totalSize": len(found), "done": True, "records": [found[1], *found[1:]]}
 
 
+def with_first(org: Org, **values: Any) -> dict[str, Any]:
+    first, *others = records(org)
+    return {"totalSize": 4, "done": True, "records": [first | values, *others]}
+
+
 ODD_PAGES = {
     "a row in the place of another": repeated,
     "one row too few": lambda org: {"totalSize": 4, "done": True, "records": records(org)[1:]},
@@ -78,6 +83,10 @@ ODD_PAGES = {
         "done": True,
         "records": [{name: each[name] for name in each if name != "Name"} for each in records(org)],
     },
+    "a name that is a number": lambda org: with_first(org, Name=12),
+    "a name that is a flag": lambda org: with_first(org, Name=True),
+    "a name that is a list": lambda org: with_first(org, Name=["x"]),
+    "an owner that is a number": lambda org: with_first(org, ParentId=1.5),
     "brackets without end": lambda org: b"[" * 100_000,
 }
 

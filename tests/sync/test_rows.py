@@ -89,12 +89,12 @@ def test_text_is_left_alone() -> None:
 @pytest.mark.parametrize("field", [field.name for field in FIELDS if field.name != "Id"])
 def test_nothing_is_null_in_every_type(field: str) -> None:
     names = (field, "Id")
-    told = told_types(described("Lead"), names)
+    told, fields = told_types(described("Lead"), names), [described("Lead").fields[name] for name in names]
     quoted, bare = f'"{field}","Id"\n"","{ID}"\n'.encode(), f"{field},Id\n,{ID}\n".encode()
     for page in (
         *(parsed(data, names, types) for data in (quoted, bare) for types in (told, {})),
-        as_text([{field: "", "Id": ID}], names),
-        as_text([{field: None, "Id": ID}], names),
+        as_text([{field: "", "Id": ID}], fields),
+        as_text([{field: None, "Id": ID}], fields),
     ):
         result = typed(page, described("Lead"), OBJECTS)
         assert result.rejected == ()

@@ -348,7 +348,8 @@ def test_too_many_ids_for_one_query_are_asked_for_in_halves(org: Org) -> None:
     org.delete("Account", known[4])
     assert connect(org).are_live("Account", known) == set(known[:4])
     org.faults.error("/queryAll$", 400, "QUERY_TIMEOUT", slow, times=2)
-    pages = list(connect(org).read_ids("Account", ("Id", "Name"), known))
+    salesforce = connect(org)
+    pages = list(salesforce.read_ids(salesforce.describe("Account"), ("Id", "Name"), known))
     assert sorted(pl.concat(pages)["Id"]) == known
     org.faults.error("/query$", 400, "QUERY_TIMEOUT", slow, times=None)
     with pytest.raises(TransientCrmError, match="QUERY_TIMEOUT"):

@@ -4,8 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 __all__ = ["FieldDescription", "ObjectDescription", "ObjectSummary"]
+
+_TEXT: Final = frozenset(
+    {
+        "string",
+        "textarea",
+        "picklist",
+        "multipicklist",
+        "combobox",
+        "email",
+        "phone",
+        "url",
+        "id",
+        "reference",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +50,11 @@ class FieldDescription:
     """What people call it."""
     values: tuple[str, ...] = ()
     """What can be picked, active values only; empty where anything can be written."""
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its values are spelled as text wherever they are spelled."""
+        return self.type in _TEXT
 
     @property
     def is_picked(self) -> bool:

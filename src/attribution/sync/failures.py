@@ -20,6 +20,7 @@ __all__ = [
     "Failure",
     "Garbled",
     "Kind",
+    "Number",
     "classify",
     "failure_of",
     "http_date",
@@ -205,10 +206,16 @@ def failure_of(error: AttributionError) -> Failure | None:
     return error.__cause__ if isinstance(error.__cause__, Failure) else None
 
 
+class Number(str):
+    """A number as JSON spells it, so that no digit is lost."""
+
+    __slots__ = ()
+
+
 def read_json(response: requests.Response) -> Any:
-    """The document of an answer, with numbers as text."""
+    """The document of an answer, with every number as a :class:`Number`."""
     try:
-        return json.loads(response.content, parse_float=str, parse_int=str, parse_constant=str)
+        return json.loads(response.content, parse_float=Number, parse_int=Number, parse_constant=Number)
     except (ValueError, RecursionError):
         # brackets in brackets without end exhaust the parser's stack
         raise Garbled("no JSON") from None

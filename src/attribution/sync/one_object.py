@@ -218,7 +218,7 @@ class OneObject:
         """Believe in an empty window, unless no query shows what is said to have changed."""
         # changes later than the window are no contradiction, and can be seen
         if self.changed and not any(
-            page.height for page in self.source.read_ids(self.description.name, ("Id",), self.changed)
+            page.height for page in self.source.read_ids(self.description, ("Id",), self.changed)
         ):
             raise TransientCrmError(
                 f"{self.description.name}: records have changed, and no query shows any of them",
@@ -258,9 +258,8 @@ class OneObject:
         if not before:
             return
         kept, self.rejected = self.rejected, []
-        name, where = self.description.name, self.planned.reading.where
-        taken = self._intake(self.fields, "again")
-        for page in self.source.read_ids(name, self.fields, before, where=where):
+        taken, where = self._intake(self.fields, "again"), self.planned.reading.where
+        for page in self.source.read_ids(self.description, self.fields, before, where=where):
             taken.add(page)
         self._taken(taken)
         unread = self._unread(asked=True)

@@ -279,7 +279,8 @@ class _Comparison:
 
     def by_id(self, ids: Sequence[str]) -> pl.DataFrame:
         """Records asked for by id, deleted ones included."""
-        pages = self.source.read_ids(self.name, self.fields, ids, where=self.planned.reading.where)
+        description, where = self.planned.description, self.planned.reading.where
+        pages = self.source.read_ids(description, self.fields, ids, where=where)
         return pl.concat([self._nothing(), *map(self._typed, pages)])
 
     def _marked(self, ids: Sequence[str]) -> pl.DataFrame:

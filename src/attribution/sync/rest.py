@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import polars as pl
 
 from attribution.errors import CrmError, TransientCrmError
+from attribution.sync.descriptions import FieldDescription, ObjectDescription
 from attribution.sync.documents import Page, validated
 from attribution.sync.failures import Garbled, Kind, kind_of, read_json
 from attribution.sync.source import Query, all_of
@@ -83,14 +84,18 @@ class Queries:
         return set(_by_ids(ids, ask))
 
     def of_ids(
-        self, object: str, fields: Sequence[str], ids: Sequence[str], where: str | None = None
+        self,
+        description: ObjectDescription,
+        fields: Sequence[str],
+        ids: Sequence[str],
+        where: str | None = None,
     ) -> Iterator[pl.DataFrame]:
         """Those of the given records that there are."""
 
         def ask(listed: str) -> Iterator[pl.DataFrame]:
             met = all_of(listed, where)
             pages: list[pl.DataFrame] = []
-            self._of_keys(object, fields, None, None, met, pages.append, lambda rows, total: None)
+            self._of_keys(description, fields, None, None, met, pages.append, lambda rows, total: None)
             return iter(pages)
 
         return _by_ids(ids, ask)
@@ -100,9 +105,9 @@ class Queries:
 
         One that takes Salesforce too long is read in halves, and these again.
         """
-        name, fields = query.description.name, selected(query.fields)
+        description, fields = query.description, selected(query.fields)
         try:
-            return self._of_keys(name, fields, query.window, query.cursor, query.where, take, progress)
+            return self._of_keys(description, fields, query.window, query.cursor, query.where, take, progress)
         except CrmError as error:
             halves = halved(query.window) if query.cursor and kind_of(error) is Kind.TIMEOUT else ()
             if not halves:
@@ -111,7 +116,7 @@ class Queries:
 
     def _of_keys(
         self,
-        object: str,
+        description: ObjectDescription,
         fields: Sequence[str],
         window: Window | None,
         cursor: str | None,
@@ -121,15 +126,17 @@ class Queries:
     ) -> int:
         """Every page of a window in the order of its keys; after pages are lost, from the last key on."""
         names = list(dict.fromkeys((*fields, cursor or "Id", "Id")))
+        described = [description.fields[name] for name in names]
         order = f"{cursor}, Id" if cursor else "Id"
         after: str | None = None
         left: int | None = None
         failures = rows = 0
         while True:
-            soql = f"SELECT {', '.join(names)} FROM {object}{condition(cursor, window, all_of(where, after))}"
+            met = condition(cursor, window, all_of(where, after))
+            soql = f"SELECT {', '.join(names)} FROM {description.name}{met}"
             delivered = 0
             try:
-                for total, page in self._pages(f"{soql} ORDER BY {order}", names, left):
+                for total, page in self._pages(f"{soql} ORDER BY {order}", described, left):
                     # what was expected of the whole window, less what has come of it
                     left = total - page.height if delivered == 0 else (left or 0) - page.height
                     delivered += page.height
@@ -154,7 +161,7 @@ class Queries:
                     after, left, rows = None, None, 0
 
     def _pages(
-        self, soql: str, fields: Sequence[str], expected: int | None
+        self, soql: str, fields: Sequence[FieldDescription], expected: int | None
     ) -> Iterator[tuple[int, pl.DataFrame]]:
         """The pages of one query, each with the number of rows that all of them have."""
         page, frame = self._page(f"{self._base}/queryAll", fields, {"q": soql})
@@ -176,7 +183,7 @@ class Queries:
             raise _Inconsistent("Salesforce: one row of a query came in the place of another")
 
     def _page(
-        self, path: str, fields: Sequence[str], params: Mapping[str, str] | None = None
+        self, path: str, fields: Sequence[FieldDescription], params: Mapping[str, str] | None = None
     ) -> tuple[Page, pl.DataFrame]:
         def accept(response: Any) -> tuple[Page, pl.DataFrame]:
             page = validated(Page, read_json(response))
@@ -206,13 +213,20 @@ def _by_ids(ids: Sequence[str], ask: Callable[[str], Iterator[T]]) -> Iterator[T
         yield from told
 
 
-def as_text(records: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> pl.DataFrame:
+def as_text(records: Sequence[Mapping[str, Any]], fields: Sequence[FieldDescription]) -> pl.DataFrame:
     """Records as columns of text, in which nothing is null, and no text is empty."""
     try:
-        columns = {name: [_text(record[name]) for record in records] for name in fields}
+        columns = [_column(field, [record[field.name] for record in records]) for field in fields]
     except KeyError as error:
         raise Garbled(f"a record without {error}") from None
-    return pl.DataFrame(columns, schema=dict.fromkeys(fields, pl.String()))
+    return pl.DataFrame(columns)
+
+
+def _column(field: FieldDescription, values: Sequence[Any]) -> pl.Series:
+    # what is no text can be told from text here only; other types are read, and so checked, later
+    if field.is_text and not all(value is None or type(value) is str for value in values):
+        raise Garbled(f"{field.name} with a value that is no text")
+    return pl.Series(field.name, [_text(value) for value in values], pl.String())
 
 
 def _text(value: Any) -> str | None:

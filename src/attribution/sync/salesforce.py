@@ -336,10 +336,15 @@ class Salesforce(Inquiries):
         self._transport.read(query, into, progress, is_quiet=is_quiet)
 
     def read_ids(
-        self, object: str, fields: Sequence[str], ids: Sequence[str], *, where: str | None = None
+        self,
+        description: ObjectDescription,
+        fields: Sequence[str],
+        ids: Sequence[str],
+        *,
+        where: str | None = None,
     ) -> Iterator[pl.DataFrame]:
         """Those of the given records that there are, soft-deleted ones included, every value as text."""
-        yield from self._transport.queries.of_ids(object, selected(fields), ids, where)
+        yield from self._transport.queries.of_ids(description, selected(fields), ids, where)
 
     def begun(self, query: Query, staging: Path) -> Window | None:
         """The window of a read that was begun in a folder and can be gone on with; None if there is none."""

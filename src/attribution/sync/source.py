@@ -178,7 +178,12 @@ class Source(Protocol):
         ...
 
     def read_ids(
-        self, object: str, fields: Sequence[str], ids: Sequence[str], *, where: str | None = None
+        self,
+        description: ObjectDescription,
+        fields: Sequence[str],
+        ids: Sequence[str],
+        *,
+        where: str | None = None,
     ) -> Iterator[pl.DataFrame]:
         """Those of the given records that there are, soft-deleted ones included, every value as text."""
         ...

@@ -279,7 +279,7 @@ class _Comparison:
     # -- reading
 
     def _by_id(self, fields: Sequence[str], ids: Sequence[str]) -> pl.DataFrame:
-        pages = self.source.read_ids(self.name, fields, ids)
+        pages = self.source.read_ids(self.planned.description, fields, ids)
         empty = pl.DataFrame(schema=column_types(self.planned.description, tuple(fields)))
         return pl.concat([empty, *(self._typed(page, fields) for page in pages)])
 

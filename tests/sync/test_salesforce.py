@@ -438,6 +438,17 @@ def test_a_login_that_answers_brackets_without_end_is_tried_again(org: Org) -> N
     assert org.faults.pending == 0
 
 
+def test_a_login_whose_answer_cannot_be_read_does_not_show_the_token_in_it(org: Org) -> None:
+    answer = b'{"access_token": "00Dxx!of-nobody", "instance_url": "https://acme'
+    org.faults.add("/oauth2/token", status=200, body=answer, times=None)
+    with pytest.raises(TransientCrmError, match="no session in it") as failed:
+        connect(org, client_id=org.client_id, client_secret=org.client_secret).objects()
+    error: BaseException | None = failed.value
+    while error is not None:
+        assert "of-nobody" not in f"{error} {error!r}"
+        error = error.__cause__ or error.__context__
+
+
 def test_rejected_credentials_are_never_sent_again(org: Org) -> None:
     salesforce = connect(org, client_id=org.client_id, client_secret="not the secret")
     for _ in range(2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import re
 import time
 import warnings
@@ -197,11 +198,10 @@ def _granted(login: Callable[[], tuple[str, str]]) -> Grant:
     """The session that a login of simple-salesforce gives; refusals have been told by the wire before."""
     from simple_salesforce.exceptions import SalesforceAuthenticationFailed
 
-    try:
+    token = instance = None
+    # a good status, yet no document: not even the cause of an error may repeat it, for it may hold a token
+    with contextlib.suppress(SalesforceAuthenticationFailed, AttributeError, ExpatError, RecursionError):
         token, instance = login()
-    except (SalesforceAuthenticationFailed, AttributeError, ExpatError, RecursionError) as error:
-        # a good status, yet no document, or no session in it
-        raise Failure(Kind.TRANSIENT, "garbled answer", "no session in it") from error
     if not (isinstance(token, str) and token and isinstance(instance, str) and instance):
         raise Failure(Kind.TRANSIENT, "garbled answer", "no session in it")
     return Grant(instance.rstrip("/"), token)

@@ -90,7 +90,6 @@ class Failure(Exception):
         super().__init__(f"{code}: {text}" if text else code)
         self.kind = kind
         self.code = code
-        self.text = text
         self.retry_after = retry_after
 
 

@@ -85,6 +85,37 @@ def test_live_records_that_are_listed_as_deleted_stay(org: Org, tmp_path: Path, 
     assert names(store) == ["0", "1", "2"]
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"deletedDate": 1.5},
+        {"deletedDate": "-1"},
+        {"deletedDate": "0001-01-01T00:00:00.000+0000"},
+        {"deletedDate": "9999-12-31T23:59:59.999+0000"},
+        {"id": "x"},
+        {"id": 12},
+    ],
+)
+@pytest.mark.parametrize("times", [1, None])
+def test_a_deletion_that_makes_no_sense_hides_no_other(
+    org: Org, tmp_path: Path, odd: dict[str, Any], times: int | None
+) -> None:
+    store = Store(tmp_path)
+    store.sync(connect(org), objects=["Account"])
+    gone = org.rows("Account")[3]["Id"]
+    org.advance(timedelta(hours=1))
+    org.delete("Account", gone)
+    org.purge("Account", gone)
+    at = f"{org.now:%Y-%m-%dT%H:%M:%S.000+0000}"
+    org.advance(timedelta(minutes=1))
+    listed = {"deletedRecords": [{"id": gone, "deletedDate": at} | odd], "latestDateCovered": at}
+    org.faults.add("/deleted/", status=200, body=listed, times=times)
+    assert bool(store.sync(connect(org), objects=["Account"]).failed) is (times is None)
+    org.faults.clear()
+    store.sync(connect(org), objects=["Account"])
+    assert names(store) == ["0", "1", "2"]
+
+
 def test_a_stage_that_was_edited_just_now_is_not_gone(org: Org, tmp_path: Path) -> None:
     # stages neither mark what was deleted nor list it: they are counted
     store = Store(tmp_path)

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["FieldDescription", "ObjectDescription", "ObjectSummary"]
+__all__ = ["ID", "FieldDescription", "ObjectDescription", "ObjectSummary"]
+
+ID: Final = r"^[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?$"
+"""What the id of a record looks like."""
 
 _TEXT: Final = frozenset(
     {

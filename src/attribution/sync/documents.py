@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Self, TypeVar
 
@@ -9,19 +10,21 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
     model_validator,
 )
 
-from attribution.sync.descriptions import FieldDescription, ObjectDescription
+from attribution.sync.descriptions import ID, FieldDescription, ObjectDescription
 from attribution.sync.failures import Garbled
 
 __all__ = ["Covered", "Deleted", "DeletedRecords", "Global", "Object", "Page", "described", "validated"]
 
 M = TypeVar("M", bound=BaseModel)
 
+_DATED: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T")
 _SYSTEM: Final = {"Id": "id", "IsDeleted": "boolean", "CreatedDate": "datetime", "SystemModstamp": "datetime"}
 """Fields that are of one type in every object."""
 
@@ -33,7 +36,15 @@ def _in_utc(told: datetime) -> datetime:
         raise ValueError("an instant before or after all years") from None
 
 
-Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+def _spelled(told: Any) -> Any:
+    # pydantic takes a number for seconds since 1970
+    if not isinstance(told, str) or _DATED.match(told) is None:
+        raise ValueError("no instant")
+    return told
+
+
+RecordId = Annotated[str, Field(pattern=ID)]
+Instant = Annotated[AwareDatetime, BeforeValidator(_spelled), AfterValidator(_in_utc)]
 
 
 class _Document(BaseModel):
@@ -103,14 +114,14 @@ class Page(_Document):
 class Covered(_Document):
     """Of getUpdated: which records changed, and until when every change is visible."""
 
-    ids: list[str]
+    ids: list[RecordId]
     until: Annotated[Instant, Field(alias="latestDateCovered")]
 
 
 class Deleted(_Document):
     """One deleted record."""
 
-    id: str
+    id: RecordId
     at: Annotated[Instant, Field(alias="deletedDate")]
 
 

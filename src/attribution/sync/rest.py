@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import polars as pl
 
 from attribution.errors import CrmError, TransientCrmError
-from attribution.sync.descriptions import FieldDescription, ObjectDescription
+from attribution.sync.descriptions import ID, FieldDescription, ObjectDescription
 from attribution.sync.documents import Page, validated
 from attribution.sync.failures import Garbled, Kind, kind_of, read_json
 from attribution.sync.source import Query, all_of
@@ -28,7 +28,6 @@ PAGE_ROWS: Final = 2_000
 _READS: Final = 3
 """How often a read is begun anew when its pages vanish or do not add up."""
 _IDS_PER_QUERY: Final = 200
-_ID: Final = "^[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?$"
 
 
 class Queries:
@@ -188,7 +187,7 @@ class Queries:
         def accept(response: Any) -> tuple[Page, pl.DataFrame]:
             page = validated(Page, read_json(response))
             frame = as_text(page.records, fields)
-            if not frame["Id"].str.contains(_ID).fill_null(value=False).all():
+            if not frame["Id"].str.contains(ID).fill_null(value=False).all():
                 # it could never be asked for again
                 raise Garbled("a record without an id")
             if frame["Id"].is_duplicated().any():

@@ -11,7 +11,7 @@ from typing import Final
 import polars as pl
 
 from attribution.arrays import DECIMAL, INSTANT
-from attribution.sync.descriptions import FieldDescription, ObjectDescription, ObjectSummary
+from attribution.sync.descriptions import ID, FieldDescription, ObjectDescription, ObjectSummary
 
 __all__ = ["Rejected", "TypedRows", "column_types", "is_id", "key_prefix", "told_types", "typed"]
 
@@ -25,7 +25,6 @@ _TYPES: Final[Mapping[str, pl.DataType]] = {
     "double": DECIMAL,
     "percent": DECIMAL,
 }
-_ID_PATTERN: Final = r"^[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?$"
 _YEAR: Final = r"^[0-9]{4}-"
 _YEAR_1: Final = date.min.toordinal() - date(1970, 1, 1).toordinal()
 """The first day of year 1, in days since 1970."""
@@ -59,7 +58,7 @@ def key_prefix(object: str, objects: Mapping[str, ObjectSummary]) -> str | None:
 def is_id(text: str | None, prefix: str | None = None) -> bool:
     """Whether a text can be an id, of an object with this prefix."""
     # fullmatch, as $ would let a newline follow
-    return text is not None and re.fullmatch(_ID_PATTERN, text) is not None and text.startswith(prefix or "")
+    return text is not None and re.fullmatch(ID, text) is not None and text.startswith(prefix or "")
 
 
 def column_types(description: ObjectDescription, fields: tuple[str, ...]) -> dict[str, pl.DataType]:
@@ -97,7 +96,7 @@ def typed(
     Examples
     --------
     >>> import polars as pl
-    >>> from attribution.sync.descriptions import FieldDescription, ObjectDescription
+    >>> from attribution.sync.descriptions import ID, FieldDescription, ObjectDescription
     >>> fields = {"Id": FieldDescription("Id", "id"), "Rank": FieldDescription("Rank", "int")}
     >>> level = ObjectDescription("ChannelProgramLevel", fields, is_replicateable=True)
     >>> page = pl.DataFrame({"Id": ["0Pv000000000001AAA", "0Pv000000000002AAA"], "Rank": ["1", "gold"]})
@@ -132,7 +131,7 @@ def _is_suspect(text: pl.Series, value: pl.Series, prefix: str | None) -> bool:
     """Whether some value of a column may be unreadable: seldom, and much faster told than which."""
     if value.null_count() > text.null_count():
         return True
-    if text.name == "Id" and (text.null_count() or not text.str.contains(_ID_PATTERN).all()):
+    if text.name == "Id" and (text.null_count() or not text.str.contains(ID).all()):
         return True
     return prefix is not None and not text.str.starts_with(prefix).all()
 
@@ -221,7 +220,7 @@ def _prefix(field: FieldDescription, own: str, objects: Mapping[str, ObjectSumma
 def _unreadable(text: pl.Series, value: pl.Series, prefix: str | None, *, is_own: bool) -> pl.Series:
     bad = text.is_not_null() & value.is_null()
     if is_own:
-        bad = bad | text.is_null() | ~text.fill_null("").str.contains(_ID_PATTERN)
+        bad = bad | text.is_null() | ~text.fill_null("").str.contains(ID)
     if prefix is not None:
         bad = bad | ~text.str.starts_with(prefix).fill_null(True)
     return bad.alias(text.name)

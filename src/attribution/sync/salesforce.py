@@ -40,6 +40,7 @@ _NAMED: Final = 50
 _OPEN: Final = timedelta(days=2)
 """No transaction is open longer than that: changes are always covered up to then."""
 _SHORTEST: Final = timedelta(minutes=2)
+_NEAR: Final = timedelta(hours=1)
 """A span for which Salesforce lists few ids; it wants more than one minute."""
 
 M = TypeVar("M", bound=BaseModel)
@@ -308,8 +309,16 @@ class Salesforce(Inquiries):
 
     def deletions(self, object: str, since: datetime, until: datetime) -> Deletions:
         """Which records of a replicateable object were deleted in a span of time."""
-        path = f"{self._base}/sobjects/{object}/deleted/"
-        found = self._get(DeletedRecords, path, {"start": _iso(since), "end": _iso(until)})
+
+        def accept(response: Any) -> DeletedRecords:
+            found = validated(DeletedRecords, read_json(response))
+            # whole minutes count; what is told of another time tells nothing of this one
+            if not all(since - _NEAR <= each.at <= until + _NEAR for each in found.records):
+                raise Garbled("deletions of another time")
+            return found
+
+        path, asked = f"{self._base}/sobjects/{object}/deleted/", {"start": _iso(since), "end": _iso(until)}
+        found = self._wire.call("GET", path, accept, params=asked)
         rows = pl.DataFrame(
             {"Id": [each.id for each in found.records], "deleted_at": [each.at for each in found.records]},
             schema={"Id": pl.String(), "deleted_at": INSTANT},

@@ -16,6 +16,7 @@ import pytest
 from attribution.errors import StoppedEarly
 from attribution.store import Store
 from attribution.sync.intake import Intake
+from attribution.sync.job import Begun
 from attribution.sync.source import Query
 from attribution.sync.watermark import Window
 from attribution.testing import Org
@@ -149,6 +150,20 @@ def test_a_job_that_cannot_be_continued_is_replaced(org: Org, tmp_path: Path, re
     interrupted(org, tmp_path / "store")
     change(org)
     REPLACED[reason](org)
+    before = len(org.requests)
+    store = sync(org, tmp_path / "store")
+    assert jobs(org, before).count("POST query") == 1
+    same(org, store, tmp_path / "fresh")
+
+
+def test_a_job_whose_next_page_never_comes_is_replaced(org: Org, tmp_path: Path) -> None:
+    interrupted(org, tmp_path / "store")
+    kept = tmp_path / "store" / "staging" / "Account" / "window" / "job.json"
+    org.faults.unavailable(f"/{Begun.model_validate_json(kept.read_bytes()).id}/results$", times=None)
+    for _ in range(2):
+        before = len(org.requests)
+        assert Store(tmp_path / "store").sync(connect(org), objects=["Account"]).failed
+        assert jobs(org, before) == ["GET results"] * 6
     before = len(org.requests)
     store = sync(org, tmp_path / "store")
     assert jobs(org, before).count("POST query") == 1

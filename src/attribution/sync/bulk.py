@@ -31,6 +31,8 @@ _LONGEST_WAIT: Final = 4 * 3600.0
 _COUNT: Final = re.compile(r"[0-9]{1,12}")
 _EMPTY_PAGES: Final = 3
 """So many pages without rows may follow each other and still lead somewhere."""
+_FAILURES: Final = 2
+"""After so many syncs in turn that could not get the next page, a job is given up for another one."""
 _GONE: Final = frozenset({Kind.MISSING, Kind.LOCATOR, Kind.FATAL, Kind.REFUSED})
 """What an answer about a job that was begun earlier can mean if it is no longer there, or not for us."""
 
@@ -93,7 +95,8 @@ class BulkRead:
         """Put every row into the intake, page by page, and tell how many there are.
 
         A job for the same query that was begun in the folder of the intake is continued where it was; one
-        that is gone or has failed is replaced, and the intake begins anew.
+        that is gone or has failed is replaced, and the intake begins anew. So is one whose next page two
+        syncs in turn could not get: it may never come.
 
         Raises
         ------
@@ -103,7 +106,12 @@ class BulkRead:
             If the pages together do not hold as many rows as the job says.
         """
         begun = self.into.job.begun(self.wire.server_time)
-        if begun is not None and begun.soql == self.soql and self.into.resume(begun.pages, begun.rows):
+        if (
+            begun is not None
+            and begun.soql == self.soql
+            and begun.failures < _FAILURES
+            and self.into.resume(begun.pages, begun.rows)
+        ):
             try:
                 return self._read(begun)
             except CrmError as error:
@@ -186,10 +194,14 @@ class BulkRead:
             begun = self.into.job.save(begun.model_copy(update={"total": job.rows}))
         seen, empty = {begun.locator}, 0
         while begun.pages == 0 or begun.locator:
-            page, locator = self._page(f"{path}/results", begun.locator)
+            try:
+                page, locator = self._page(f"{path}/results", begun.locator)
+            except TransientCrmError:
+                self.into.job.save(begun.model_copy(update={"failures": begun.failures + 1}))
+                raise
             # the page first: a process that is killed in between asks for it again
             self.into.add(page)
-            told = {"pages": begun.pages + 1, "rows": self.into.read, "locator": locator}
+            told = {"pages": begun.pages + 1, "rows": self.into.read, "locator": locator, "failures": 0}
             begun = self.into.job.save(begun.model_copy(update=told))
             self.progress(begun.rows, begun.total)
             empty = 0 if page.height else empty + 1

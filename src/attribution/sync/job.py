@@ -41,6 +41,8 @@ class Begun(BaseModel):
     locator: str = ""
     """Where the next page begins; empty before the first."""
     is_whole: bool = False
+    failures: int = 0
+    """Syncs in turn that could not get the next page."""
 
 
 class KeptJob:

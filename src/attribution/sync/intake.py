@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 import polars as pl
 
@@ -16,8 +15,6 @@ from attribution.sync.job import KeptJob
 from attribution.sync.rows import Rejected, column_types, is_id, key_prefix, typed
 
 __all__ = ["Intake"]
-
-_FEW_STRANGERS: Final = 5
 
 
 class Intake:
@@ -89,11 +86,6 @@ class Intake:
         """How many of the records have no id of this object: what stood in their place is not known."""
         prefix = key_prefix(self._description.name, self._objects)
         return sum(not is_id(each.id, prefix) for each in self.rejected)
-
-    @property
-    def is_strange(self) -> bool:
-        """Whether so many of them have no such id that it looks like records of another object."""
-        return self.n_strangers > max(_FEW_STRANGERS, self.read // 10)
 
     @property
     def n_different(self) -> int:

@@ -89,13 +89,12 @@ class Transport:
                 return
             into.job.clear()
             is_begun = False
-        if lacks:
-            told = f"a query of {counted:,} rows delivered {rows:,}"
-        elif into.is_strange:
-            name = query.description.name
-            told = f"{into.n_strangers:,} of {into.read:,} records of {name} are of another object"
-        else:
-            return
+        name, strangers = query.description.name, into.n_strangers
+        told = (
+            f"a query of {counted:,} rows delivered {rows:,}"
+            if lacks
+            else f"{strangers:,} of {into.read:,} records of {name} have no id, or one of another object"
+        )
         into.restart()
         raise TransientCrmError(f"Salesforce: {told}", hint="run the sync again")
 

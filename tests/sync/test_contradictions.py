@@ -116,6 +116,22 @@ def test_a_deletion_that_makes_no_sense_hides_no_other(
     assert names(store) == ["0", "1", "2"]
 
 
+@pytest.mark.parametrize("record", [{"x": None}, {"Id": None}, {"Id": 12}])
+def test_a_live_record_without_an_id_is_no_answer(org: Org, tmp_path: Path, record: dict[str, Any]) -> None:
+    store = Store(tmp_path)
+    store.sync(connect(org), objects=["Account"])
+    gone = org.rows("Account")[3]["Id"]
+    org.advance(timedelta(hours=1))
+    org.delete("Account", gone)
+    org.purge("Account", gone)
+    org.advance(timedelta(minutes=1))
+    body = {"totalSize": 1, "done": True, "records": [record]}
+    org.faults.add("/query$", status=200, body=body)
+    assert not store.sync(connect(org), objects=["Account"]).failed
+    assert org.faults.pending == 0
+    assert names(store) == ["0", "1", "2"]
+
+
 def test_a_stage_that_was_edited_just_now_is_not_gone(org: Org, tmp_path: Path) -> None:
     # stages neither mark what was deleted nor list it: they are counted
     store = Store(tmp_path)

@@ -112,6 +112,7 @@ def test_nothing_is_null_in_every_type(field: str) -> None:
         ("CloseDate", "2026-02-30", "CloseDate: '2026-02-30' is no date"),
         ("CreatedDate", "yesterday", "CreatedDate: 'yesterday' is no datetime"),
         ("CloseDate", "26-07-31", "CloseDate: '26-07-31' is no date"),
+        ("CloseDate", "0000-01-01", "CloseDate: '0000-01-01' is no date"),
         ("CloseDate", "-005-01-01", "CloseDate: '-005-01-01' is no date"),
         ("CloseDate", "10000-01-01", "CloseDate: '10000-01-01' is no date"),
         *(

@@ -62,13 +62,15 @@ class Queries:
         soql = f"SELECT COUNT() FROM {object}{condition(cursor, window, where)}"
         return self._wire.call("GET", f"{self._base}/queryAll", accept, params={"q": soql})
 
-    def page(self, soql: str, operation: str = "queryAll") -> Page:
-        """The only page of a short query."""
+    def page(self, soql: str, operation: str = "queryAll", needs: Sequence[str] = ()) -> Page:
+        """The only page of a short query, each record with the fields that it ``needs`` to make sense."""
 
         def accept(response: Any) -> Page:
             page = validated(Page, read_json(response))
             if not page.done or page.total != len(page.records):
                 raise Garbled(f"a page of {page.total} records holds {len(page.records)}")
+            if not all(type(record.get(name)) is str for record in page.records for name in needs):
+                raise Garbled("a record without what was asked for")
             return page
 
         return self._wire.call("GET", f"{self._base}/{operation}", accept, params={"q": soql})
@@ -77,8 +79,8 @@ class Queries:
         """Those of the given records that exist and are not deleted."""
 
         def ask(listed: str) -> Iterator[str]:
-            page = self.page(f"SELECT Id FROM {object} WHERE {listed}", operation="query")
-            return (str(record["Id"]) for record in page.records)
+            page = self.page(f"SELECT Id FROM {object} WHERE {listed}", "query", ("Id",))
+            return (record["Id"] for record in page.records)
 
         return set(_by_ids(ids, ask))
 

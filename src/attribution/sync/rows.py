@@ -193,7 +193,7 @@ def _value(name: str, type: str) -> pl.Expr:
         return pl.when(lower == "true").then(True).when(lower == "false").then(False).alias(name)
     if kind == pl.Date:
         dates = text.str.to_date("%Y-%m-%d", strict=False)
-        return pl.when(text.str.contains(_YEAR)).then(dates)
+        return pl.when(text.str.contains(_YEAR), dates.dt.year().is_between(1, 9999)).then(dates)
     if kind == INSTANT:
         # REST writes +0000 where Bulk writes Z
         zoned = text.str.replace("Z$", "+0000")

@@ -132,6 +132,38 @@ def test_a_live_record_without_an_id_is_no_answer(org: Org, tmp_path: Path, reco
     assert names(store) == ["0", "1", "2"]
 
 
+@pytest.mark.parametrize("stamp", ["2026-05-01T12:00:00.000+0000", "9999-12-31T23:59:59.000+0000"])
+@pytest.mark.parametrize("times", [1, None])
+def test_a_record_of_a_time_that_was_not_asked_for_is_no_answer(
+    org: Org, tmp_path: Path, stamp: str, times: int | None
+) -> None:
+    store = Store(tmp_path)
+    store.sync(connect(org), objects=["Account"])
+    org.advance(timedelta(hours=1))
+    identity = org.rows("Account")[0]["Id"]
+    org.update("Account", identity, Name="edited")
+    org.advance(timedelta(minutes=1))
+    old = dict.fromkeys(readings(Mapping())["Account"].fields) | {
+        "Id": identity,
+        "Name": "0",
+        "IsDeleted": False,
+        "CreatedDate": stamp,
+        "SystemModstamp": stamp,
+    }
+    body = {"totalSize": 1, "done": True, "records": [old]}
+    # the organization and the count come first
+    org.faults.add("/queryAll$", skip=2, status=200, body=body, times=times)
+    before = store.watermarks
+    failed = store.sync(connect(org), objects=["Account"]).failed
+    assert bool(failed) is (times is None)
+    if failed:
+        assert "another time" in (failed[0].message or "")
+        assert store.watermarks == before
+    org.faults.clear()
+    store.sync(connect(org), objects=["Account"])
+    assert sorted(names(store)) == ["1", "2", "3", "edited"]
+
+
 def test_a_stage_that_was_edited_just_now_is_not_gone(org: Org, tmp_path: Path) -> None:
     # stages neither mark what was deleted nor list it: they are counted
     store = Store(tmp_path)

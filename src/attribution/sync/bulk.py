@@ -196,11 +196,11 @@ class BulkRead:
         while begun.pages == 0 or begun.locator:
             try:
                 page, locator = self._page(f"{path}/results", begun.locator)
+                # the page first: a process that is killed in between asks for it again
+                self.into.add(page)
             except TransientCrmError:
                 self.into.job.save(begun.model_copy(update={"failures": begun.failures + 1}))
                 raise
-            # the page first: a process that is killed in between asks for it again
-            self.into.add(page)
             told = {"pages": begun.pages + 1, "rows": self.into.read, "locator": locator, "failures": 0}
             begun = self.into.job.save(begun.model_copy(update=told))
             self.progress(begun.rows, begun.total)

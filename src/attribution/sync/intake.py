@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 
+from attribution.arrays import INSTANT
+from attribution.errors import TransientCrmError
 from attribution.mirror.pages import Pages
 from attribution.sync.descriptions import ObjectDescription, ObjectSummary
 from attribution.sync.job import KeptJob
 from attribution.sync.rows import Rejected, column_types, is_id, key_prefix, typed
 
-__all__ = ["Intake"]
+__all__ = ["Intake", "OtherTime"]
+
+_AHEAD: Final = timedelta(hours=1)
+"""A record cannot have been changed later than it is now; so much later a clock may be."""
+
+
+class OtherTime(TransientCrmError):
+    """A record was last changed at a time that was not asked for: it is an old version, or another record."""
 
 
 class Intake:
@@ -51,14 +61,35 @@ class Intake:
         self.read = 0
         """How many there were of both."""
         self._description, self._objects, self._now = description, objects, now
+        self._cursor: str | None = None
+        self._since: datetime | None = None
+
+    def expect(self, cursor: str | None, since: datetime | None) -> None:
+        """From now on refuse what a field says was changed before an instant, or is yet to be."""
+        self._cursor, self._since = cursor, since
 
     def add(self, text: pl.DataFrame) -> None:
         """Take one more page, as text or typed already; it is on the disk when this returns."""
         found = typed(text, self._description, self._objects)
+        self._check_times(found.rows)
         aside = json.dumps([(each.id, each.reason) for each in found.rejected]) if found.rejected else ""
         self.pages.add(found.rows, self._now(), aside)
         self.rejected += found.rejected
         self.read += text.height
+
+    def _check_times(self, rows: pl.DataFrame) -> None:
+        if self._cursor not in rows.columns:
+            return
+        latest = self._now() + _AHEAD
+        # what was edited after the query may come as it is now, and comes again in the next window
+        is_other = pl.col(self._cursor) > pl.lit(latest, INSTANT)
+        if self._since is not None:
+            is_other = is_other | (pl.col(self._cursor) < pl.lit(self._since, INSTANT))
+        if rows.select(is_other.any()).item():
+            raise OtherTime(
+                f"Salesforce: records of {self._description.name} are of another time than asked for",
+                hint="run the sync again",
+            )
 
     def resume(self, pages: int, rows: int) -> bool:
         """Go on after so many pages of another process, with so many records; False if they are not these."""

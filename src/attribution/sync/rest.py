@@ -13,6 +13,7 @@ from attribution.errors import CrmError, TransientCrmError
 from attribution.sync.descriptions import ID, FieldDescription, ObjectDescription
 from attribution.sync.documents import Page, validated
 from attribution.sync.failures import Garbled, Kind, kind_of, read_json
+from attribution.sync.intake import OtherTime
 from attribution.sync.source import Query, all_of
 from attribution.sync.watermark import Window, halved, literal
 from attribution.sync.wire import Wire
@@ -157,7 +158,7 @@ class Queries:
                 failures = 1 if kind_of(error) is Kind.LOCATOR and delivered else failures + 1
                 if failures >= _READS:
                     raise
-                if isinstance(error, _Inconsistent) or after is None:
+                if isinstance(error, (_Inconsistent, OtherTime)) or after is None:
                     # rows are missing somewhere before the last key
                     after, left, rows = None, None, 0
 

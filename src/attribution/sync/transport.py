@@ -73,6 +73,7 @@ class Transport:
         is_begun = begun is not None and begun.soql == soql_of(query)
         counted = self._counted(query)
         progress(0, counted)
+        into.expect(query.cursor, query.window.since)
         if counted == 0 and is_quiet:
             return
         for _ in range(_READS):

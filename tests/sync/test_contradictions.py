@@ -32,6 +32,17 @@ def names(store: Store) -> list[str]:
     return sorted(store.rows("Account")["Name"])
 
 
+def purged(org: Org) -> tuple[str, str]:
+    """The account that was deleted for good a minute ago, and when, as the org spells it."""
+    gone = org.rows("Account")[3]["Id"]
+    org.advance(timedelta(hours=1))
+    org.delete("Account", gone)
+    org.purge("Account", gone)
+    at = f"{org.now:%Y-%m-%dT%H:%M:%S.000+0000}"
+    org.advance(timedelta(minutes=1))
+    return gone, at
+
+
 def documents(org: Org) -> dict[str, Any]:
     """The description of an account as the org gives it."""
     found: dict[str, Any] = connect(org)._wire.get_json("/services/data/v59.0/sobjects/Account/describe")
@@ -72,12 +83,8 @@ def test_live_records_that_are_listed_as_deleted_stay(org: Org, tmp_path: Path, 
     store = Store(tmp_path)
     store.sync(connect(org), objects=["Account"])
     ids = [row["Id"] for row in org.rows("Account")]
-    org.advance(timedelta(hours=1))
-    org.delete("Account", ids[3])
-    org.purge("Account", ids[3])
-    at = f"{org.now:%Y-%m-%dT%H:%M:%S.000+0000}"
-    org.advance(timedelta(minutes=1))
-    deleted = [{"id": each, "deletedDate": at} for each in (*ids[:listed], ids[3])]
+    gone, at = purged(org)
+    deleted = [{"id": each, "deletedDate": at} for each in (*ids[:listed], gone)]
     covered = {"earliestDateAvailable": "2026-05-20T00:00:00.000+0000", "latestDateCovered": at}
     org.faults.add("/deleted/", status=200, body={"deletedRecords": deleted, **covered})
     report = store.sync(connect(org), objects=["Account"])
@@ -102,12 +109,7 @@ def test_a_deletion_that_makes_no_sense_hides_no_other(
 ) -> None:
     store = Store(tmp_path)
     store.sync(connect(org), objects=["Account"])
-    gone = org.rows("Account")[3]["Id"]
-    org.advance(timedelta(hours=1))
-    org.delete("Account", gone)
-    org.purge("Account", gone)
-    at = f"{org.now:%Y-%m-%dT%H:%M:%S.000+0000}"
-    org.advance(timedelta(minutes=1))
+    gone, at = purged(org)
     listed = {"deletedRecords": [{"id": gone, "deletedDate": at} | odd], "latestDateCovered": at}
     org.faults.add("/deleted/", status=200, body=listed, times=times)
     assert bool(store.sync(connect(org), objects=["Account"]).failed) is (times is None)
@@ -120,11 +122,7 @@ def test_a_deletion_that_makes_no_sense_hides_no_other(
 def test_a_live_record_without_an_id_is_no_answer(org: Org, tmp_path: Path, record: dict[str, Any]) -> None:
     store = Store(tmp_path)
     store.sync(connect(org), objects=["Account"])
-    gone = org.rows("Account")[3]["Id"]
-    org.advance(timedelta(hours=1))
-    org.delete("Account", gone)
-    org.purge("Account", gone)
-    org.advance(timedelta(minutes=1))
+    purged(org)
     body = {"totalSize": 1, "done": True, "records": [record]}
     org.faults.add("/query$", status=200, body=body)
     assert not store.sync(connect(org), objects=["Account"]).failed

@@ -96,7 +96,7 @@ def typed(
     Examples
     --------
     >>> import polars as pl
-    >>> from attribution.sync.descriptions import ID, FieldDescription, ObjectDescription
+    >>> from attribution.sync.descriptions import FieldDescription, ObjectDescription
     >>> fields = {"Id": FieldDescription("Id", "id"), "Rank": FieldDescription("Rank", "int")}
     >>> level = ObjectDescription("ChannelProgramLevel", fields, is_replicateable=True)
     >>> page = pl.DataFrame({"Id": ["0Pv000000000001AAA", "0Pv000000000002AAA"], "Rank": ["1", "gold"]})

@@ -40,8 +40,9 @@ _NAMED: Final = 50
 _OPEN: Final = timedelta(days=2)
 """No transaction is open longer than that: changes are always covered up to then."""
 _SHORTEST: Final = timedelta(minutes=2)
-_NEAR: Final = timedelta(hours=1)
 """A span for which Salesforce lists few ids; it wants more than one minute."""
+_NEAR: Final = timedelta(hours=1)
+"""So far outside of a span a deletion may be that is listed for it: Salesforce counts whole minutes."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -230,7 +231,9 @@ class Salesforce(Inquiries):
 
     def objects(self) -> Mapping[str, ObjectSummary]:
         """Every object that the connected user can see."""
-        found = self._get(Global, f"{self._base}/sobjects")
+        found = self._wire.call(
+            "GET", f"{self._base}/sobjects", lambda response: validated(Global, read_json(response))
+        )
         summaries = (
             ObjectSummary(each.name, each.key_prefix, each.queryable, each.label) for each in found.sobjects
         )
@@ -299,26 +302,22 @@ class Salesforce(Inquiries):
         return Changes(covered_until, has_any=bool(found.ids), ids=tuple(found.ids[:_NAMED]))
 
     def _covered(self, path: str, since: datetime, until: datetime) -> Covered:
-        def accept(response: Any) -> Covered:
-            found = validated(Covered, read_json(response))
+        def check(found: Covered) -> None:
             if found.until < since - _OPEN:
                 raise Garbled(f"changes covered until {found.until:%Y-%m-%d} only")
-            return found
 
-        return self._wire.call("GET", path, accept, params={"start": _iso(since), "end": _iso(until)})
+        return self._of_span(Covered, path, since, until, check)
 
     def deletions(self, object: str, since: datetime, until: datetime) -> Deletions:
         """Which records of a replicateable object were deleted in a span of time."""
 
-        def accept(response: Any) -> DeletedRecords:
-            found = validated(DeletedRecords, read_json(response))
-            # whole minutes count; what is told of another time tells nothing of this one
+        def check(found: DeletedRecords) -> None:
+            # what is told of another time tells nothing of this one
             if not all(since - _NEAR <= each.at <= until + _NEAR for each in found.records):
                 raise Garbled("deletions of another time")
-            return found
 
-        path, asked = f"{self._base}/sobjects/{object}/deleted/", {"start": _iso(since), "end": _iso(until)}
-        found = self._wire.call("GET", path, accept, params=asked)
+        path = f"{self._base}/sobjects/{object}/deleted/"
+        found = self._of_span(DeletedRecords, path, since, until, check)
         rows = pl.DataFrame(
             {"Id": [each.id for each in found.records], "deleted_at": [each.at for each in found.records]},
             schema={"Id": pl.String(), "deleted_at": INSTANT},
@@ -359,10 +358,17 @@ class Salesforce(Inquiries):
         """The window of a read that was begun in a folder and can be gone on with; None if there is none."""
         return self._transport.begun(query, staging)
 
-    def _get(self, document: type[M], path: str, params: Mapping[str, str] | None = None) -> M:
-        return self._wire.call(
-            "GET", path, lambda response: validated(document, read_json(response)), params=params
-        )
+    def _of_span(
+        self, document: type[M], path: str, since: datetime, until: datetime, check: Callable[[M], None]
+    ) -> M:
+        """What is told of a span of time, if the check raises nothing."""
+
+        def accept(response: Any) -> M:
+            found = validated(document, read_json(response))
+            check(found)
+            return found
+
+        return self._wire.call("GET", path, accept, params={"start": _iso(since), "end": _iso(until)})
 
 
 def _iso(instant: datetime) -> str:

@@ -89,8 +89,7 @@ class Gate:
         StoppedEarly
             If one more request, or the wait, would exceed the budget.
         """
-        if self._closed is not None:
-            raise StoppedEarly(self._closed.message, hint=self._closed.hint)
+        self.check_time(wait)
         most, percent = self._budget.max_api_calls, self._budget.max_quota_percent
         if most is not None and sent - self._sent_before >= most:
             raise StoppedEarly(
@@ -102,6 +101,17 @@ class Gate:
                 f"this sync leaves the rest beyond {percent:g} % to others",
                 hint="run it again later to go on, or allow more with --max-quota-percent",
             )
+
+    def check_time(self, wait: float = 0.0) -> None:
+        """Pass if it is not too late; an answer that is still coming must not outlive the sync, either.
+
+        Raises
+        ------
+        StoppedEarly
+            If the deadline is over, or would be after ``wait`` seconds, or the gate is closed.
+        """
+        if self._closed is not None:
+            raise StoppedEarly(self._closed.message, hint=self._closed.hint)
         if self._until is not None and self._clock() + wait >= self._until:
             raise StoppedEarly(
                 f"the deadline of {self._budget.deadline_seconds:g} seconds is reached",

@@ -31,6 +31,8 @@ _LONGEST_WAIT: Final = 4 * 3600.0
 _COUNT: Final = re.compile(r"[0-9]{1,12}")
 _EMPTY_PAGES: Final = 3
 """So many pages without rows may follow each other and still lead somewhere."""
+_CHUNK: Final = 2**20
+"""Bytes of a page that are taken at once."""
 _FAILURES: Final = 2
 """After so many syncs in turn that could not get the next page, a job is given up for another one."""
 _GONE: Final = frozenset({Kind.MISSING, Kind.LOCATOR, Kind.FATAL, Kind.REFUSED})
@@ -255,7 +257,7 @@ class BulkRead:
             expected = response.headers.get("Sforce-NumberOfRecords", "")
             if not _COUNT.fullmatch(expected):
                 raise Garbled("no Sforce-NumberOfRecords")
-            page = parsed(b"".join(response.iter_content(None)), fields, types)
+            page = parsed(b"".join(response.iter_content(_CHUNK)), fields, types)
             if page.height != int(expected):
                 raise Garbled(f"a page of {expected} rows holds {page.height}")
             following = response.headers.get("Sforce-Locator")

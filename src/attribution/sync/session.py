@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import requests
 
 from attribution.errors import RefusedError
+from attribution.sync.answers import BoundedAdapter
 from attribution.sync.budget import Gate
 from attribution.sync.failures import Failure, Kind, classify, http_date, usage_of
 
@@ -20,6 +22,8 @@ __all__ = ["Account", "Grant", "Session"]
 
 _TIMEOUTS: Final = (10.0, 180.0)  # seconds to connect and to wait for bytes; a query may run two minutes
 
+_LONGEST: Final = 600.0
+"""Seconds until an answer has to be there as a whole."""
 _STEP: Final = timedelta(hours=1)
 """A clock that jumps by more than this between two answers is wrong in one of them."""
 
@@ -56,6 +60,11 @@ class Account:
         if self.gate is not None:
             self.gate.check(self.sent, self._used(), wait)
 
+    def check_time(self) -> None:
+        """Pass if what is under way may go on."""
+        if self.gate is not None:
+            self.gate.check_time()
+
     def left(self) -> int | None:
         """Requests that the budget still allows; None where nothing limits them."""
         return None if self.gate is None else self.gate.left(self.sent, self._used())
@@ -91,14 +100,17 @@ class Account:
 class Session(requests.Session):
     """A session that waits only so long, refuses plain http, counts requests and reads every header."""
 
-    def __init__(self, ca_bundle: str | None, account: Account) -> None:
+    def __init__(self, ca_bundle: str | None, account: Account, clock: Callable[[], float]) -> None:
         super().__init__()
         self.account = account
+        self._clock = clock
+        self._until = math.inf
         self.sent = 0
         self.ca_bundle = ca_bundle
         self.server_time: datetime | None = None
         self._odd_time: datetime | None = None
         del self.adapters["http://"]
+        self.mount("https://", BoundedAdapter(self._check_time))
         # an explicit auth keeps requests from putting a .netrc entry in the place of the token
         self.auth = _keep_headers
 
@@ -111,6 +123,11 @@ class Session(requests.Session):
             self.server_time, self._odd_time = told, None
         else:
             self._odd_time = told
+
+    def _check_time(self) -> None:
+        self.account.check_time()
+        if self._clock() >= self._until:
+            raise TimeoutError(f"no whole answer in {_LONGEST:.0f} seconds")
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Where an answer leads; not to another host, which might answer anything."""
@@ -129,6 +146,7 @@ class Session(requests.Session):
         # here, so that logins, retries and redirects count like everything else
         with self.account.counted() as learn:
             self.sent += 1
+            self._until = self._clock() + _LONGEST
             response = super().send(request, **options)
             learn(response.headers)
         self._look_at_clock(http_date(response.headers.get("Date")))

@@ -97,13 +97,13 @@ class Wire:
         self._sleep = sleep
         self._clock = clock
         self._account = Account()
-        self._session = Session(ca_bundle, self._account)
+        self._session = Session(ca_bundle, self._account, clock)
         self._counted: Account | Session = self._account
 
     def twin(self) -> Wire:
         """A line for another thread: the same login and limits, but it counts its own requests only."""
         twin = copy.copy(self)
-        twin._session = twin._counted = Session(self._session.ca_bundle, self._account)
+        twin._session = twin._counted = Session(self._session.ca_bundle, self._account, self._clock)
         twin._session.server_time = self.server_time
         return twin
 

@@ -78,6 +78,31 @@ def test_a_clock_that_jumps_is_believed_at_the_second_word(org: Org) -> None:
     assert source.server_time == before + timedelta(days=3)
 
 
+def test_a_store_that_was_read_by_a_wrong_clock_is_read_again(org: Org, tmp_path: Path) -> None:
+    store, read = Store(tmp_path), ("Account", "OpportunityStage")
+    org.advance(timedelta(days=8))
+    store.sync(connect(org), objects=read)
+    ahead = store.watermarks["OpportunityStage"]
+    org.advance(timedelta(days=-8))
+    # both happen at a time that the store has passed already
+    gone, *_ = (each["Id"] for each in org.rows("Account"))
+    org.delete("Account", gone)
+    org.purge("Account", gone)
+    stage = org.rows("OpportunityStage")[0]["Id"]
+    org.update("OpportunityStage", stage, SortOrder=99)
+    org.advance(timedelta(minutes=1))
+    report = store.sync(connect(org), objects=read)
+    assert any("still to come by Salesforce's clock" in each for each in report.warnings)
+    assert gone not in store.rows("Account")["Id"].to_list()
+    assert 99 in store.rows("OpportunityStage")["SortOrder"].to_list()
+    assert all(org.now - timedelta(minutes=2) < each <= org.now < ahead for each in store.watermarks.values())
+    # and that is all
+    org.advance(timedelta(hours=1))
+    report = store.sync(connect(org), objects=read)
+    assert not report.warnings
+    assert sum(each.read for each in report.objects) < 4
+
+
 @pytest.mark.parametrize("listed", [1, 4])
 def test_live_records_that_are_listed_as_deleted_stay(org: Org, tmp_path: Path, listed: int) -> None:
     store = Store(tmp_path)

@@ -531,9 +531,11 @@ def test_usage_and_limits(org: Org) -> None:
 
 
 def test_the_servers_clock_is_that_of_its_latest_answer(org: Org) -> None:
-    salesforce = connect(org)
+    seconds = [0.0]
+    salesforce = connect(org, clock=lambda: seconds[0])
     assert salesforce.server_time == NOON
     org.advance(timedelta(hours=1))
+    seconds[0] = 3600.0
     assert salesforce.server_time == NOON
     salesforce.objects()
     assert salesforce.server_time == NOON + timedelta(hours=1)

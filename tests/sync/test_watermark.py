@@ -7,7 +7,15 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attribution.sync.watermark import Window, bound_from_clock, deletion_span, next_window, probe_span
+from attribution.sync.session import ServerClock
+from attribution.sync.watermark import (
+    Window,
+    believable,
+    bound_from_clock,
+    deletion_span,
+    next_window,
+    probe_span,
+)
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -30,6 +38,54 @@ def test_nothing_is_read_while_the_bound_stands_still() -> None:
 
 def test_the_clock_is_trusted_five_seconds_late() -> None:
     assert bound_from_clock(NOW) == NOW - timedelta(seconds=5)
+
+
+@given(
+    pauses=st.lists(st.floats(0, 7200), min_size=4, max_size=8),
+    wrong=st.integers(1, 7),
+    off=st.timedeltas(timedelta(days=-9999), timedelta(days=9999)),
+)
+def test_one_wrong_answer_moves_the_clock_by_less_than_windows_overlap(
+    pauses: list[float], wrong: int, off: timedelta
+) -> None:
+    elapsed, before = 0.0, NOW
+    server = ServerClock(lambda: elapsed)
+    for place, pause in enumerate(pauses):
+        elapsed += pause
+        now = NOW + timedelta(seconds=elapsed)
+        server.look(now + off if place == wrong else now)
+        assert server.time is not None
+        if place == wrong:
+            # what the answer before has said, if this one cannot be
+            assert server.time == before or abs(server.time - now) <= MINUTE * 5
+        else:
+            assert server.time == now
+        before = now
+
+
+@given(st.timedeltas(timedelta(days=-9999), timedelta(days=9999)))
+def test_a_wrong_first_answer_is_mended_by_the_two_that_follow(off: timedelta) -> None:
+    server = ServerClock(lambda: 0.0)
+    for told in (NOW + off, NOW, NOW):
+        server.look(told)
+    assert server.time == NOW
+
+
+def test_a_clock_that_was_set_right_is_believed_although_it_runs_on_unevenly() -> None:
+    server = ServerClock(lambda: 0.0)
+    for minutes in (0, 600, 620, 660):
+        server.look(NOW + MINUTE * minutes)
+    assert server.time == NOW + MINUTE * 620
+    server.look(NOW + MINUTE * 661)
+    assert server.time == NOW + MINUTE * 661
+
+
+@given(ages)
+def test_deletions_are_asked_anew_where_a_watermark_is_still_to_come(age: timedelta) -> None:
+    ahead = NOW + age
+    span = deletion_span(ahead, NOW)
+    assert span.has_gap == (believable(ahead, NOW) is None) == (age > MINUTE * 60)
+    assert MINUTE * 2 <= span.until - span.since < timedelta(days=15)
 
 
 @given(st.none() | ages)

@@ -59,7 +59,8 @@ def told_deletions(source: Source, name: str, before: datetime, until: datetime)
             f"{name}: Salesforce does not tell what was purged since {iso(before)} ({error}): "
             "every id is compared instead, once a day"
         )
-        return Told(None, None, until if until - before >= _COMPARED_EVERY else None, (warning,))
+        is_due = span.has_gap or until - before >= _COMPARED_EVERY
+        return Told(None, None, until if is_due else None, (warning,))
     if span.has_gap or (found.available_since is not None and found.available_since > before):
         warning = (
             f"{name}: Salesforce no longer tells everything that was purged since {before:%Y-%m-%d}: "

@@ -13,7 +13,14 @@ from attribution.errors import CrmError
 from attribution.mirror.log import ObjectLog
 from attribution.sync.planning import Plan, Planned
 from attribution.sync.source import Source
-from attribution.sync.watermark import Window, bound_from_clock, deletion_span, next_window, probe_span
+from attribution.sync.watermark import (
+    Window,
+    believable,
+    bound_from_clock,
+    deletion_span,
+    next_window,
+    probe_span,
+)
 
 __all__ = ["Estimate", "ObjectEstimate", "estimate", "estimate_object"]
 
@@ -185,11 +192,11 @@ def estimate_object(
     rows
         All records of the object where they were counted already.
     """
-    watermark = None if log is None else log.watermark
+    watermark = None if log is None else believable(log.watermark, source.server_time)
     window = next_window(watermark, bound_from_clock(source.server_time), is_full=is_full)
     since = watermark if window is None else window.since
     try:
-        known = log if watermark is not None else None
+        known = log if log is not None and log.watermark is not None else None
         parts = list(_parts(source, planned, known, window, rows, reconciles=reconciles))
     except CrmError as error:
         return ObjectEstimate(planned.reading.object, None, None, None, since, f"cannot be counted: {error}")

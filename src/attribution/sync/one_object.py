@@ -24,7 +24,7 @@ from attribution.sync.reconciliation import Reconciliation, is_too_many, reconci
 from attribution.sync.report import ObjectReport, Progress, Status
 from attribution.sync.rows import Rejected, column_types, is_id
 from attribution.sync.source import NotShown, Query, Source, all_of
-from attribution.sync.watermark import Window, bound_from_clock, next_window, probe_span
+from attribution.sync.watermark import Window, believable, bound_from_clock, next_window, probe_span
 
 __all__ = ["OneObject"]
 
@@ -128,7 +128,13 @@ class OneObject:
         self._tell_hidden()
         self._catch_up()
         self._ask_again()
-        window = next_window(log.watermark, bound, is_full=self.plan.is_full)
+        watermark = self._watermark()
+        if watermark is None and was_read:
+            self.warnings.append(
+                f"{name}: it was read up to {log.watermark:%Y-%m-%d %H:%M} UTC, which is still to come by "
+                "Salesforce's clock: every record is read again"
+            )
+        window = next_window(watermark, bound, is_full=self.plan.is_full)
         first = window
         if window is not None:
             begun = self._begun(window)
@@ -184,7 +190,7 @@ class OneObject:
 
     def _begun(self, window: Window) -> Window | None:
         begun = self.source.begun(self._query(self.fields, window), self.staging / _WINDOW)
-        before = self.log.watermark
+        before = self._watermark()
         if begun is not None and before is not None and begun.until <= before:
             # it is committed already, and tells nothing of what has changed since
             shutil.rmtree(self.staging / _WINDOW)
@@ -201,7 +207,7 @@ class OneObject:
         else:
             # what was gone before the first read was never seen
             deletions, deletes_watermark = None, window.until if self.description.is_replicateable else None
-        before = self.log.watermark
+        before = self._watermark()
         with self.one_at_a_time:
             appended = self.log.append(
                 rows,
@@ -211,6 +217,7 @@ class OneObject:
                 deletions=deletions,
                 deletes_watermark=deletes_watermark,
                 coverage=self._coverage(self.fields),
+                takes_back=before is None,
             )
         self._committed(appended, _WINDOW)
 
@@ -292,6 +299,10 @@ class OneObject:
             with self.one_at_a_time:
                 appended = log.backfill(rows, synced_at=now, refers_to=refers_to, unread=self._unread())
             self._committed(appended, "fields")
+
+    def _watermark(self) -> datetime | None:
+        """Up to which instant the object was read; None if that cannot be true."""
+        return believable(self.log.watermark, self.source.server_time)
 
     def _bound(self) -> datetime:
         """Until when every change is visible now; asked before reading, of the server's clock only."""

@@ -24,8 +24,46 @@ _TIMEOUTS: Final = (10.0, 180.0)  # seconds to connect and to wait for bytes; a 
 
 _LONGEST: Final = 600.0
 """Seconds until an answer has to be there as a whole."""
-_STEP: Final = timedelta(hours=1)
-"""A clock that jumps by more than this between two answers is wrong in one of them."""
+_STEP: Final = timedelta(minutes=5)
+"""A clock that jumps by more than this between two answers is wrong in one of them; less than the overlap."""
+_NEAR: Final = timedelta(hours=1)
+"""Two answers that are no farther apart agree with each other that it has jumped."""
+
+
+class ServerClock:
+    """What the time is for the server, by the word of more than one of its answers.
+
+    Examples
+    --------
+    >>> from datetime import datetime, UTC
+    >>> server, noon = ServerClock(clock=lambda: 0.0), datetime(2026, 1, 1, 12, tzinfo=UTC)
+    >>> for hour in (12, 15, 12):
+    ...     server.look(noon.replace(hour=hour))
+    >>> server.time == noon
+    True
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.time: datetime | None = None
+        """As told by the latest answer that is believed."""
+        self._clock = clock
+        self._looked_at = 0.0
+        self._odd: datetime | None = None
+
+    def look(self, told: datetime | None) -> None:
+        """Believe a Date near what it should be by now; another, once a second answer says about the same."""
+        if told is None:
+            return
+        now = self._clock()
+        due = None if self.time is None else self.time + timedelta(seconds=now - self._looked_at)
+        if (
+            due is None
+            or abs(told - due) <= _STEP
+            or (self._odd is not None and abs(told - self._odd) <= _NEAR)
+        ):
+            self.time, self._looked_at, self._odd = told, now, None
+        else:
+            self._odd = told
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,22 +145,11 @@ class Session(requests.Session):
         self._until = math.inf
         self.sent = 0
         self.ca_bundle = ca_bundle
-        self.server_time: datetime | None = None
-        self._odd_time: datetime | None = None
+        self.server = ServerClock(clock)
         del self.adapters["http://"]
         self.mount("https://", BoundedAdapter(self._check_time))
         # an explicit auth keeps requests from putting a .netrc entry in the place of the token
         self.auth = _keep_headers
-
-    def _look_at_clock(self, told: datetime | None) -> None:
-        """Believe a Date that is near the one before; one that is not, once another answer says the same."""
-        near = [each for each in (self.server_time, self._odd_time) if each is not None]
-        if told is None:
-            return
-        if self.server_time is None or any(abs(told - each) <= _STEP for each in near):
-            self.server_time, self._odd_time = told, None
-        else:
-            self._odd_time = told
 
     def _check_time(self) -> None:
         self.account.check_time()
@@ -149,7 +176,7 @@ class Session(requests.Session):
             self._until = self._clock() + _LONGEST
             response = super().send(request, **options)
             learn(response.headers)
-        self._look_at_clock(http_date(response.headers.get("Date")))
+        self.server.look(http_date(response.headers.get("Date")))
         if not response.is_redirect:
             # judged here, so that the answers to a login are judged like all others
             with_body = not 200 <= response.status_code < 300  # a success may be a file, still to be streamed
@@ -157,7 +184,7 @@ class Session(requests.Session):
                 response.status_code,
                 response.headers,
                 response.content if with_body else b"",
-                self.server_time,
+                self.server.time,
             )
             if failure is not None:
                 raise failure

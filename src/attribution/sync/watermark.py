@@ -9,6 +9,7 @@ from typing import Final
 __all__ = [
     "DeletionSpan",
     "Window",
+    "believable",
     "bound_from_clock",
     "deletion_span",
     "halved",
@@ -19,6 +20,8 @@ __all__ = [
 
 _OVERLAP: Final = timedelta(minutes=10)
 """Read again this much before the watermark: a safety margin; unchanged rows are not stored twice."""
+_AHEAD: Final = timedelta(hours=1)
+"""A watermark that lies this much after the server's time comes of a clock that was wrong."""
 _CLOCK_LAG: Final = timedelta(seconds=5)
 """How long after its stamp a change is taken to be visible, where the CRM does not tell."""
 _OLDEST: Final = datetime(1999, 1, 1, tzinfo=UTC)
@@ -47,6 +50,21 @@ class DeletionSpan:
     since: datetime
     until: datetime
     has_gap: bool
+
+
+def believable(watermark: datetime | None, server_time: datetime) -> datetime | None:
+    """A watermark, or None if it is still to come: nobody can have read up to there.
+
+    Examples
+    --------
+    >>> from datetime import datetime, UTC
+    >>> noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    >>> believable(noon, noon.replace(minute=30)) == noon
+    True
+    >>> believable(noon.replace(day=9), noon) is None
+    True
+    """
+    return None if watermark is None or watermark > server_time + _AHEAD else watermark
 
 
 def next_window(watermark: datetime | None, bound: datetime, *, is_full: bool = False) -> Window | None:
@@ -121,8 +139,9 @@ def deletion_span(watermark: datetime, server_time: datetime) -> DeletionSpan:
     True
     """
     oldest = server_time - _DELETES_KEPT
-    since = min(watermark, server_time) - _OVERLAP
-    return DeletionSpan(max(since, oldest), server_time, has_gap=watermark < oldest)
+    if believable(watermark, server_time) is None or watermark < oldest:
+        return DeletionSpan(oldest, server_time, has_gap=True)
+    return DeletionSpan(max(min(watermark, server_time) - _OVERLAP, oldest), server_time, has_gap=False)
 
 
 def literal(instant: datetime) -> str:

@@ -104,7 +104,7 @@ class Wire:
         """A line for another thread: the same login and limits, but it counts its own requests only."""
         twin = copy.copy(self)
         twin._session = twin._counted = Session(self._session.ca_bundle, self._account, self._clock)
-        twin._session.server_time = self.server_time
+        twin._session.server = copy.copy(self._session.server)
         return twin
 
     @property
@@ -115,7 +115,7 @@ class Wire:
     @property
     def server_time(self) -> datetime | None:
         """Date of the latest answer."""
-        return self._session.server_time
+        return self._session.server.time
 
     @property
     def usage(self) -> tuple[int, int] | None:

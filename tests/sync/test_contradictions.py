@@ -15,7 +15,7 @@ from attribution.readings import readings
 from attribution.store import Store
 from attribution.sync.salesforce import Salesforce
 from attribution.testing import Org
-from tests.loopback import connect
+from tests.loopback import NOON, connect
 
 FIELDS = readings(Mapping())["Account"].fields
 LATE, EARLY = "Tue, 30 Jun 2099 12:00:00 GMT", "Tue, 01 Jan 1980 12:00:00 GMT"
@@ -219,6 +219,82 @@ def test_a_description_that_cannot_be_right_is_asked_for_again(org: Org, tmp_pat
     store.sync(connect(org), objects=["Account"])
     assert org.faults.pending == 0
     assert names(store) == ["0", "1", "2", "3"]
+
+
+def odd_description(org: Org, object: str, **odd: Any) -> dict[str, Any]:
+    """How the org would describe an object of which something is as it never is."""
+    found: dict[str, Any] = connect(org)._wire.get_json(f"/services/data/v59.0/sobjects/{object}/describe")
+    odd_fields = odd.pop("fields", {})
+    fields = [each | odd_fields.get(each["name"], {}) for each in found["fields"]]
+    return found | {"fields": fields} | odd
+
+
+ODD_FIELDS = {
+    "Amount": {"type": "int"},
+    "CloseDate": {"type": "datetime"},
+    "IsWon": {"type": "string"},
+    "Probability": {"type": "picklist"},
+}
+
+
+@pytest.mark.parametrize("times", [1, None])
+@pytest.mark.parametrize("field", ODD_FIELDS)
+def test_a_standard_field_is_of_its_type_or_nothing_is_stored(
+    org: Org, tmp_path: Path, field: str, times: int | None
+) -> None:
+    org.insert("Opportunity", [{"Name": "a", "StageName": "Prospecting", "CloseDate": NOON.date()}])
+    org.advance(timedelta(minutes=30))
+    body = odd_description(org, "Opportunity", fields={field: ODD_FIELDS[field]})
+    modified = {"Last-Modified": "Mon, 01 Jun 2026 12:00:00 GMT"}
+    org.faults.add("/Opportunity/describe", status=200, body=body, headers=modified, times=times)
+    store = Store(tmp_path)
+    if times is None:
+        with pytest.raises(
+            CrmError, match=rf"{field} \(\w+\) of Opportunity is described as what it cannot be"
+        ):
+            store.sync(connect(org), objects=["Opportunity"])
+        org.faults.clear()
+    store.sync(connect(org), objects=["Opportunity"])
+    assert store.rows("Opportunity")["Name"].to_list() == ["a"]
+
+
+def test_an_object_that_forgets_to_be_replicateable_is_described_again(org: Org, tmp_path: Path) -> None:
+    body = odd_description(org, "Account")
+    del body["replicateable"]
+    modified = {"Last-Modified": "Mon, 01 Jun 2026 12:00:00 GMT"}
+    org.faults.add("/Account/describe", status=200, body=body, headers=modified)
+    store = Store(tmp_path)
+    store.sync(connect(org), objects=["Account"])
+    assert store.log("Account").deletes_watermark is not None
+    gone, _ = purged(org)
+    store.sync(connect(org), objects=["Account"])
+    assert gone not in store.rows("Account")["Id"].to_list()
+
+
+def test_edits_are_seen_where_their_stamp_is_said_to_be_no_filter(org: Org, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.sync(connect(org), objects=["Account"])
+    body = odd_description(org, "Account", fields={"SystemModstamp": {"filterable": False}})
+    org.faults.add("/Account/describe", status=200, body=body, times=None)
+    org.advance(timedelta(hours=1))
+    org.update("Account", org.rows("Account")[0]["Id"], Name="edited")
+    org.advance(timedelta(hours=1))
+    store.sync(connect(org), objects=["Account"])
+    assert names(store) == ["1", "2", "3", "edited"]
+
+
+def test_a_field_of_another_type_than_before_is_described_again_by_the_next_sync(
+    org: Org, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    store.sync(connect(org), objects=["Account"])
+    body = odd_description(org, "Account", fields={"Website": {"type": "date"}})
+    modified = {"Last-Modified": "Mon, 01 Jun 2026 13:00:00 GMT"}
+    org.faults.add("/Account/describe", status=200, body=body, headers=modified)
+    with pytest.raises(StoreError, match=r"Account\.Website is Date"):
+        store.sync(connect(org), objects=["Account"])
+    # though on the org's word it would be unchanged since
+    store.sync(connect(org), objects=["Account"])
 
 
 @pytest.mark.parametrize("modified", ["garbage", "Mon, 01 Jun 2026 12:00:00 GMT"])

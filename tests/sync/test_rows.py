@@ -32,9 +32,9 @@ FIELDS = [
     FieldDescription("HistoryId", "reference", ("History",)),
     FieldDescription("Amount", "currency"),
     FieldDescription("Rank", "int"),
-    FieldDescription("IsWon", "boolean"),
+    FieldDescription("HasResponded", "boolean"),
     FieldDescription("CloseDate", "date"),
-    FieldDescription("CreatedDate", "datetime"),
+    FieldDescription("ActivityDateTime", "datetime"),
     FieldDescription("Name", "string"),
 ]
 
@@ -56,8 +56,8 @@ def read(field: str, *values: str | None) -> list[object]:
 
 def test_instants_of_rest_and_of_bulk_are_the_same() -> None:
     spellings = ["2015-06-25T21:54:38.123+0000", "2015-06-25T21:54:38.123Z", "2015-06-25T23:54:38.123+0200"]
-    assert set(read("CreatedDate", *spellings)) == {datetime(2015, 6, 25, 21, 54, 38, 123000, UTC)}
-    assert read("CreatedDate", "2015-06-25T21:54:38Z") == [datetime(2015, 6, 25, 21, 54, 38, 0, UTC)]
+    assert set(read("ActivityDateTime", *spellings)) == {datetime(2015, 6, 25, 21, 54, 38, 123000, UTC)}
+    assert read("ActivityDateTime", "2015-06-25T21:54:38Z") == [datetime(2015, 6, 25, 21, 54, 38, 0, UTC)]
 
 
 @pytest.mark.parametrize(
@@ -77,13 +77,25 @@ def test_numbers_are_exact(text: str, number: str) -> None:
 
 def test_whole_numbers_flags_and_dates() -> None:
     assert read("Rank", "7", "-7", "1.0E3", "9007199254740993") == [7, -7, 1000, 9007199254740993]
-    assert read("IsWon", "true", "false", "TRUE") == [True, False, True]
+    assert read("HasResponded", "true", "false", "TRUE") == [True, False, True]
     assert read("CloseDate", "2026-02-28", "0001-01-01") == [date(2026, 2, 28), date(1, 1, 1)]
 
 
 def test_text_is_left_alone() -> None:
     texts = ["NA", "None", "null", "0012", "8.2158e+17", "a\x00b", ' "q"\r\n,', "😀", " "]
     assert read("Name", *texts) == texts
+
+
+@pytest.mark.parametrize("kind", ["boolean", "datetime"])
+@pytest.mark.parametrize("name", ["CreatedDate", "SystemModstamp", "IsDeleted", "IsClosed", "IsWon"])
+def test_what_every_record_has_is_missing_where_it_is_null(name: str, kind: str) -> None:
+    text = "true" if kind == "boolean" else "2026-06-01T12:00:00.000Z"
+    rows = pl.DataFrame({"Id": [ID, ID], name: [None, text]})
+    for of, left in (("Lead", 1), ("Opportunity", 2)):
+        fields = {"Id": FIELDS[0], name: FieldDescription(name, kind)}
+        result = typed(rows, ObjectDescription(of, fields, is_replicateable=True), {})
+        assert [each.reason for each in result.rejected] == [f"{name} is missing"]
+        assert result.rows.height == left
 
 
 @pytest.mark.parametrize("field", [field.name for field in FIELDS if field.name != "Id"])
@@ -108,15 +120,15 @@ def test_nothing_is_null_in_every_type(field: str) -> None:
         ("Amount", "NaN", "Amount: 'NaN' is no currency"),
         ("Amount", "1E30", "Amount: '1E30' is no currency"),
         ("Rank", "1.5", "Rank: '1.5' is no int"),
-        ("IsWon", "yes", "IsWon: 'yes' is no boolean"),
+        ("HasResponded", "yes", "HasResponded: 'yes' is no boolean"),
         ("CloseDate", "2026-02-30", "CloseDate: '2026-02-30' is no date"),
-        ("CreatedDate", "yesterday", "CreatedDate: 'yesterday' is no datetime"),
+        ("ActivityDateTime", "yesterday", "ActivityDateTime: 'yesterday' is no datetime"),
         ("CloseDate", "26-07-31", "CloseDate: '26-07-31' is no date"),
         ("CloseDate", "0000-01-01", "CloseDate: '0000-01-01' is no date"),
         ("CloseDate", "-005-01-01", "CloseDate: '-005-01-01' is no date"),
         ("CloseDate", "10000-01-01", "CloseDate: '10000-01-01' is no date"),
         *(
-            ("CreatedDate", text, f"CreatedDate: '{text}' is no datetime")
+            ("ActivityDateTime", text, f"ActivityDateTime: '{text}' is no datetime")
             for text in (
                 "26-07-31T12:00:00.000Z",
                 "-005-01-01T12:00:00.000Z",
@@ -197,7 +209,7 @@ ROWS = st.lists(
 
 @given(rows=ROWS)
 def test_the_parser_reads_numbers_and_flags_as_we_do(rows: list[tuple[str, ...]]) -> None:
-    names = ("Amount", "IsWon", "Name", "Id")
+    names = ("Amount", "HasResponded", "Name", "Id")
     written = io.StringIO()
     csv.writer(written, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([names, *rows])
     data = written.getvalue().encode()

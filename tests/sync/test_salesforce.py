@@ -312,7 +312,7 @@ def test_pages_that_cannot_be_whole_are_refused(
 
 def test_half_a_surrogate_pair_does_not_stop_the_sync(org: Org, tmp_path: Path) -> None:
     load(org, 1)
-    record = {"Id": "001Ab0000000001IAA", "Name": "\ud83d!", "SystemModstamp": None}
+    record = {"Id": "001Ab0000000001IAA", "Name": "\ud83d!", "SystemModstamp": "2026-06-01T12:00:00.000+0000"}
     org.faults.add("/queryAll", skip=1, status=200, body={"totalSize": 1, "done": True, "records": [record]})
     assert names(connect(org), tmp_path) == ["?!"]
 

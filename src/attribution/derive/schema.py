@@ -18,6 +18,7 @@ from attribution.mapping import Mapping, split_path
 
 __all__ = [
     "EVIDENCE",
+    "STANDARD_TYPES",
     "Cutoff",
     "Records",
     "View",

@@ -11,6 +11,7 @@ __all__ = ["ID", "FieldDescription", "ObjectDescription", "ObjectSummary"]
 ID: Final = r"^[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?$"
 """What the id of a record looks like."""
 
+_NEVER_EMPTY: Final = frozenset({"Id", "CreatedDate", "SystemModstamp", "IsDeleted", "IsClosed", "IsWon"})
 _TEXT: Final = frozenset(
     {
         "string",
@@ -37,6 +38,8 @@ class ObjectSummary:
     is_queryable: bool
     label: str = ""
     """What people call it."""
+    is_replicateable: bool | None = None
+    """As of :class:`ObjectDescription`; None where the list does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,11 @@ class FieldDescription:
         return self.type in _TEXT
 
     @property
+    def is_never_empty(self) -> bool:
+        """Whether every record has a value, and none can be told without it."""
+        return self.name in _NEVER_EMPTY
+
+    @property
     def is_picked(self) -> bool:
         """Whether its values are picked from a list."""
         return self.type in ("picklist", "multipicklist")
@@ -81,11 +89,10 @@ class ObjectDescription:
     @property
     def cursor(self) -> str | None:
         """Field by which changes are found, or None if the object can only be read whole."""
-        for name in ("SystemModstamp", "CreatedDate"):
-            field = self.fields.get(name)
-            if field is not None and field.is_filterable:
-                return name
-        return None
+        # what can be edited is never looked for by the date of its creation
+        name = "SystemModstamp" if "SystemModstamp" in self.fields else "CreatedDate"
+        field = self.fields.get(name)
+        return name if field is not None and field.is_filterable else None
 
     @property
     def lookups(self) -> dict[str, str]:

@@ -55,6 +55,7 @@ class _Summary(_Document):
     name: str
     key_prefix: Annotated[str | None, Field(alias="keyPrefix")] = None
     queryable: bool
+    replicateable: bool | None = None
     label: str = ""
 
 

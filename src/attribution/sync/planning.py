@@ -12,12 +12,14 @@ import polars as pl
 
 from attribution import mapping as mappings
 from attribution.arrays import DECIMAL, INSTANT
-from attribution.errors import RefusedError, UsageError, known
+from attribution.derive.schema import STANDARD_TYPES
+from attribution.errors import RefusedError, TransientCrmError, UsageError, known
 from attribution.mapping import Meaning, Named, split_path
 from attribution.mirror.log import ObjectLog
 from attribution.readings import Reading, readings
 from attribution.settings import closest, together
 from attribution.sync.descriptions import FieldDescription, ObjectDescription, ObjectSummary
+from attribution.sync.rows import column_types
 from attribution.sync.schema import Schema
 from attribution.sync.source import NotShown, Source
 
@@ -141,10 +143,16 @@ def plan(
             unavailable[name] = f"{name} is not in this organization, or hidden from the connected user"
             continue
         description = describe(name)
-        hidden = [field for field in reading.needed if field not in description.fields]
-        if hidden:
+        if _is_doubtful(reading, description, objects[name]):
             description = source.describe(name, schema, anew=True)
-            hidden = [field for field in reading.needed if field not in description.fields]
+        hidden = [field for field in reading.needed if field not in description.fields]
+        odd = _of_another_type(reading, description)
+        if odd:
+            message = f"Salesforce: {', '.join(odd)} of {name} is described as what it cannot be"
+            if reading.required:
+                raise TransientCrmError(message, hint="run the sync again")
+            unavailable[name] = message
+            continue
         if hidden and reading.required:
             raise UsageError(_hidden(name, hidden), hint=_grant(name, hidden))
         if hidden:
@@ -171,6 +179,27 @@ def planned_anew(source: Source, plan: Plan, planned: Planned, refusal: NotShown
     if again.fields == planned.fields:
         raise refusal
     return again
+
+
+def _is_doubtful(reading: Reading, description: ObjectDescription, summary: ObjectSummary) -> bool:
+    """Whether to have an object described once more: something lacks, or contradicts what is known."""
+    return (
+        any(name not in description.fields for name in reading.needed)
+        or bool(_of_another_type(reading, description))
+        or (summary.is_replicateable is True and not description.is_replicateable)
+    )
+
+
+def _of_another_type(reading: Reading, description: ObjectDescription) -> list[str]:
+    """Fields with their types that are not those which they have in every organization."""
+    there = tuple(name for name in reading.fields if name in description.fields)
+    odd = []
+    for name, kind in column_types(description, there).items():
+        due = STANDARD_TYPES.get(name, kind)
+        # any number can be a whole one
+        if kind != due and not (due == pl.Int64 and kind == DECIMAL):
+            odd.append(f"{name} ({description.fields[name].type})")
+    return odd
 
 
 def _planned(reading: Reading, description: ObjectDescription) -> Planned:

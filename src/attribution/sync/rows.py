@@ -107,14 +107,13 @@ def typed(
     fields = [description.fields[name] for name in text.columns]
     rows = pl.DataFrame([_values(text[field.name], field.type) for field in fields])
     prefixes = {field.name: _prefix(field, description.name, objects) for field in fields}
-    if not any(_is_suspect(text[field.name], rows[field.name], prefixes[field.name]) for field in fields):
+    if not any(
+        _is_suspect(text[field.name], rows[field.name], prefixes[field.name], field) for field in fields
+    ):
         return TypedRows(rows, ())
     text = text.cast(pl.String())
     unreadable = pl.DataFrame(
-        [
-            _unreadable(text[field.name], rows[field.name], prefixes[field.name], is_own=field.name == "Id")
-            for field in fields
-        ]
+        [_unreadable(text[field.name], rows[field.name], prefixes[field.name], field) for field in fields]
     )
     is_bad = unreadable.select(pl.any_horizontal(pl.all()).alias("bad"))["bad"]
     rejected = _reasons(text.filter(is_bad), unreadable.filter(is_bad), fields, prefixes, description.name)
@@ -127,9 +126,9 @@ def typed(
     return TypedRows(rows.with_columns(emptied).filter(~unreadable["Id"]), rejected)
 
 
-def _is_suspect(text: pl.Series, value: pl.Series, prefix: str | None) -> bool:
+def _is_suspect(text: pl.Series, value: pl.Series, prefix: str | None, field: FieldDescription) -> bool:
     """Whether some value of a column may be unreadable: seldom, and much faster told than which."""
-    if value.null_count() > text.null_count():
+    if value.null_count() > (0 if field.is_never_empty else text.null_count()):
         return True
     if text.name == "Id" and (text.null_count() or not text.str.contains(ID).all()):
         return True
@@ -217,9 +216,9 @@ def _prefix(field: FieldDescription, own: str, objects: Mapping[str, ObjectSumma
     return key_prefix(field.refers_to[0], objects) if is_judged else None
 
 
-def _unreadable(text: pl.Series, value: pl.Series, prefix: str | None, *, is_own: bool) -> pl.Series:
-    bad = text.is_not_null() & value.is_null()
-    if is_own:
+def _unreadable(text: pl.Series, value: pl.Series, prefix: str | None, field: FieldDescription) -> pl.Series:
+    bad = value.is_null() & (text.is_not_null() | field.is_never_empty)
+    if field.name == "Id":
         bad = bad | text.is_null() | ~text.fill_null("").str.contains(ID)
     if prefix is not None:
         bad = bad | ~text.str.starts_with(prefix).fill_null(True)

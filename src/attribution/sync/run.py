@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from threading import Lock
 from typing import Any, Final
 
-from attribution.errors import StoppedEarly
+from attribution.errors import StoppedEarly, StoreError
 from attribution.mirror.log import ObjectLog
 from attribution.mirror.runs import last_run
 from attribution.sync.one_object import OneObject
@@ -60,7 +60,12 @@ def run(
     # one handle per table, opened before the first read: whoever commits in between makes us stop
     logs = {name: ObjectLog(mirror, name) for name in plan.readable}
     for name, planned in plan.readable.items():
-        logs[name].check_types(column_types(planned.description, planned.fields))
+        try:
+            logs[name].check_types(column_types(planned.description, planned.fields))
+        except StoreError:
+            # it may be the description that is wrong
+            plan.schema.forget(name)
+            raise
     # the stalest first, so that a job which is always stopped after some of them still comes round to each;
     # but what failed the last time, and may fail again, not before the others
     failed = _failed_before(mirror.parent)

@@ -235,7 +235,8 @@ class Salesforce(Inquiries):
             "GET", f"{self._base}/sobjects", lambda response: validated(Global, read_json(response))
         )
         summaries = (
-            ObjectSummary(each.name, each.key_prefix, each.queryable, each.label) for each in found.sobjects
+            ObjectSummary(each.name, each.key_prefix, each.queryable, each.label, each.replicateable)
+            for each in found.sobjects
         )
         return {summary.name: summary for summary in summaries}
 

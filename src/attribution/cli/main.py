@@ -19,6 +19,7 @@ import typer
 
 from attribution.cli import checks, comparisons, crm, demo, disputes, effects, erasure, overlays, reports
 from attribution.errors import AttributionError
+from attribution.sync.secrets import blotted
 
 __all__ = ["app", "main"]
 
@@ -187,14 +188,12 @@ def _has_option(words: Sequence[str], flag: str | None, option: str) -> bool:
 
 def _without_secrets(text: str) -> str:
     """The text with the values of secret environment variables blotted out."""
-    for name, value in os.environ.items():
-        if (
-            name.startswith("SALESFORCE_")
-            and name.endswith(("TOKEN", "SECRET", "PASSWORD"))
-            and value.strip()
-        ):
-            text = text.replace(value, "***").replace(value.strip(), "***")
-    return text
+    secrets = (
+        value.strip()
+        for name, value in os.environ.items()
+        if name.startswith("SALESFORCE_") and name.endswith(("TOKEN", "SECRET", "PASSWORD"))
+    )
+    return blotted(text, secrets)
 
 
 def _report(code: str, message: str, hint: str | None, *, forms: _Forms) -> None:

@@ -6,7 +6,6 @@ import copy
 import itertools
 import logging
 import random
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,7 +34,8 @@ from attribution.errors import (
     UsageError,
 )
 from attribution.sync.budget import Budget, Gate
-from attribution.sync.failures import RETRIED, Failure, Kind, read_json
+from attribution.sync.failures import RETRIED, Failure, Garbled, Kind, read_json
+from attribution.sync.secrets import blotted, repeats
 from attribution.sync.session import Account, Grant, Session
 from attribution.sync.source import NotShown
 
@@ -44,8 +44,8 @@ __all__ = ["Wire"]
 T = TypeVar("T")
 
 _LOG: Final = logging.getLogger("attribution.sync")
-_SIGNED: Final = re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]+")
-"""What a signed assertion looks like: it is as good as a password while it lasts."""
+_KEPT_HEADERS: Final = ("Last-Modified", "Sforce-Locator")
+"""What is written down of an answer beside its body."""
 _ATTEMPTS: Final = 6
 _NAP: Final = 5.0
 """So long at most nobody looks whether to stop."""
@@ -186,6 +186,7 @@ class Wire:
                     stream=stream,
                 )
                 with response:
+                    self._check_echo(response, has_body=not stream)
                     return accept(response)
 
             try:
@@ -269,10 +270,17 @@ class Wire:
 
     def without_secrets(self, text: str) -> str:
         """What an answer says, with no secret in it that it may repeat."""
-        for secret in self._secrets + self._account.tokens:
-            # anything shorter is no secret, but part of many words
-            text = text.replace(secret, "***") if len(secret) >= 5 else text
-        return _SIGNED.sub("***", text)
+        return blotted(text, self._all_secrets)
+
+    @property
+    def _all_secrets(self) -> tuple[str, ...]:
+        return self._secrets + self._account.tokens
+
+    def _check_echo(self, response: requests.Response, *, has_body: bool) -> None:
+        """Refuse an answer from which a secret might get into the store: what is asked for holds none."""
+        told = " ".join(response.headers.get(name, "") for name in _KEPT_HEADERS).encode()
+        if repeats(told + (response.content if has_body else b""), self._all_secrets):
+            raise Garbled("it repeats a credential")
 
 
 _ODD: Final = "Salesforce seldom answers so: see SALESFORCE_INSTANCE_URL and SALESFORCE_API_VERSION"

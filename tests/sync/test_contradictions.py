@@ -100,7 +100,7 @@ def test_a_store_that_was_read_by_a_wrong_clock_is_read_again(org: Org, tmp_path
     org.advance(timedelta(hours=1))
     report = store.sync(connect(org), objects=read)
     assert not report.warnings
-    assert sum(each.read for each in report.objects) < 4
+    assert sum(each.written + each.deleted for each in report.objects) == 0
 
 
 @pytest.mark.parametrize("listed", [1, 4])
@@ -114,6 +114,17 @@ def test_live_records_that_are_listed_as_deleted_stay(org: Org, tmp_path: Path, 
     org.faults.add("/deleted/", status=200, body={"deletedRecords": deleted, **covered})
     report = store.sync(connect(org), objects=["Account"])
     assert report.objects[0].deleted == 1
+    assert names(store) == ["0", "1", "2"]
+
+
+def test_a_deletion_is_not_lost_because_its_id_is_cut_short(org: Org, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.sync(connect(org), objects=["Account"])
+    living = org.rows("Account")[0]["Id"]
+    gone, at = purged(org)
+    deleted = [{"id": each, "deletedDate": at} for each in (living, gone[:15])]
+    org.faults.add("/deleted/", status=200, body={"deletedRecords": deleted, "latestDateCovered": at})
+    store.sync(connect(org), objects=["Account"])
     assert names(store) == ["0", "1", "2"]
 
 
@@ -258,11 +269,14 @@ def test_a_standard_field_is_of_its_type_or_nothing_is_stored(
     assert store.rows("Opportunity")["Name"].to_list() == ["a"]
 
 
-def test_an_object_that_forgets_to_be_replicateable_is_described_again(org: Org, tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, None])
+def test_an_object_that_forgets_to_be_replicateable_is_one_all_the_same(
+    org: Org, tmp_path: Path, times: int | None
+) -> None:
     body = odd_description(org, "Account")
     del body["replicateable"]
     modified = {"Last-Modified": "Mon, 01 Jun 2026 12:00:00 GMT"}
-    org.faults.add("/Account/describe", status=200, body=body, headers=modified)
+    org.faults.add("/Account/describe", status=200, body=body, headers=modified, times=times)
     store = Store(tmp_path)
     store.sync(connect(org), objects=["Account"])
     assert store.log("Account").deletes_watermark is not None

@@ -77,6 +77,7 @@ ODD_PAGES = {
         "done": True,
         "records": [*records(org)[1:], records(org)[0] | {"Id": "001Ab"}],
     },
+    "an id without its last three characters": lambda org: with_first(org, Id=records(org)[0]["Id"][:15]),
     "no record at all": lambda org: {"totalSize": 4, "done": True, "records": ["x", 1, None, {}]},
     "a field that lacks": lambda org: {
         "totalSize": 4,

@@ -127,10 +127,18 @@ def test_nothing_is_null_in_every_type(field: str) -> None:
         ("CloseDate", "0000-01-01", "CloseDate: '0000-01-01' is no date"),
         ("CloseDate", "-005-01-01", "CloseDate: '-005-01-01' is no date"),
         ("CloseDate", "10000-01-01", "CloseDate: '10000-01-01' is no date"),
+        ("CloseDate", "2026-1-1", "CloseDate: '2026-1-1' is no date"),
+        ("CloseDate", "+2026-01-1", "CloseDate: '+2026-01-1' is no date"),
+        ("CloseDate", " 026-01-01", "CloseDate: ' 026-01-01' is no date"),
+        ("CloseDate", "2026- 1- 1", "CloseDate: '2026- 1- 1' is no date"),
+        ("CloseDate", "2026-01-01Z", "CloseDate: '2026-01-01Z' is no date"),
         *(
             ("ActivityDateTime", text, f"ActivityDateTime: '{text}' is no datetime")
             for text in (
                 "26-07-31T12:00:00.000Z",
+                "+026-07-31T12:00:00.000Z",
+                " 026-07-31T12:00:00.000Z",
+                "2026-7-31T12:00:00.000Z",
                 "-005-01-01T12:00:00.000Z",
                 "0001-01-01T00:00:00.000+2300",
                 "9999-12-31T23:59:59.000-1200",
@@ -201,7 +209,7 @@ ROWS = st.lists(
         NUMBERS | ODD | st.just(""),
         st.sampled_from(["true", "false", "True", "TRUE", "1", ""]) | ODD,
         ODD,
-        st.sampled_from([ID, "001000000000001AAA", "00Q1"]),
+        st.sampled_from([ID, "001000000000001AAA", "00Q-00000000001AAA"]),
     ),
     max_size=4,
 )

@@ -31,6 +31,16 @@ def test_the_next_one_overlaps_the_last() -> None:
     assert next_window(NOW - MINUTE * 60, NOW) == Window(NOW - MINUTE * 70, NOW)
 
 
+def test_the_overlap_makes_up_for_a_clock_that_was_ahead_unnoticed() -> None:
+    # by less than what is noticed: see `believable`
+    ahead = NOW + MINUTE * 59
+    assert believable(ahead, NOW) == ahead
+    window = next_window(ahead, NOW + MINUTE * 70, by_clock=True)
+    assert window is not None
+    assert window.since is not None
+    assert window.since <= NOW - MINUTE * 10
+
+
 def test_nothing_is_read_while_the_bound_stands_still() -> None:
     assert next_window(NOW, NOW) is None
     assert next_window(NOW, NOW - MINUTE) is None

@@ -18,7 +18,7 @@ from attribution.sync.failures import RETRIED, Garbled, Kind, kind_of, read_json
 from attribution.sync.intake import Intake
 from attribution.sync.job import Begun
 from attribution.sync.rest import selected, soql_of
-from attribution.sync.rows import told_types
+from attribution.sync.rows import has_two_spellings, told_types
 from attribution.sync.source import Query
 from attribution.sync.wire import Wire
 
@@ -303,4 +303,6 @@ def parsed(data: bytes, fields: Sequence[str], types: Mapping[str, pl.DataType])
     # an empty value is null, and so is a missing one; but the last field is the id
     if page[fields[-1]].null_count():
         raise Garbled("a row cut short")
+    if has_two_spellings(page[fields[-1]]):
+        raise Garbled("ids of two lengths")
     return page

@@ -79,8 +79,8 @@ class ObjectDescription:
 
     name: str
     fields: Mapping[str, FieldDescription]
-    is_replicateable: bool
-    """Whether the CRM tells until when it is safe to read, and which records are gone."""
+    is_replicateable: bool | None
+    """Whether the CRM tells until when it is safe to read, and which records are gone; None: left open."""
     children: tuple[tuple[str, str], ...] = ()
     """Object and field of every lookup that points here."""
     owned: frozenset[tuple[str, str]] = frozenset()

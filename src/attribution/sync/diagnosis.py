@@ -215,7 +215,7 @@ def _examine(
         reason = f"without {', '.join(missing)}" if missing else None
     except CrmError as error:
         rows, reason = None, f"cannot be counted: {error}"
-    purges, sees_all = description.is_replicateable, source.visibility.of(reading.object)
+    purges, sees_all = bool(description.is_replicateable), source.visibility.of(reading.object)
     if hidden:
         verdict: Verdict = "blocked" if reading.required else "unavailable"
         reason = f"{', '.join(hidden)} hidden or missing: grant Read in a permission set (Field Permissions)"

@@ -43,6 +43,12 @@ def _spelled(told: Any) -> Any:
     return told
 
 
+def _of_one_length(ids: list[str]) -> list[str]:
+    if len({len(each) for each in ids}) > 1:
+        raise ValueError("ids of two lengths")
+    return ids
+
+
 RecordId = Annotated[str, Field(pattern=ID)]
 Instant = Annotated[AwareDatetime, BeforeValidator(_spelled), AfterValidator(_in_utc)]
 
@@ -89,7 +95,7 @@ class Object(_Document):
     """One object as describe tells it."""
 
     name: str
-    replicateable: bool = False
+    replicateable: bool | None = None
     fields: list[_Field]
     children: Annotated[tuple[_Child, ...] | None, Field(alias="childRelationships")] = None
 
@@ -115,7 +121,7 @@ class Page(_Document):
 class Covered(_Document):
     """Of getUpdated: which records changed, and until when every change is visible."""
 
-    ids: list[RecordId]
+    ids: Annotated[list[RecordId], AfterValidator(_of_one_length)]
     until: Annotated[Instant, Field(alias="latestDateCovered")]
 
 
@@ -132,6 +138,11 @@ class DeletedRecords(_Document):
     records: Annotated[list[Deleted], Field(alias="deletedRecords")]
     since: Annotated[Instant | None, Field(alias="earliestDateAvailable")] = None
     until: Annotated[Instant | None, Field(alias="latestDateCovered")] = None
+
+    @model_validator(mode="after")
+    def _check_ids(self) -> Self:
+        _of_one_length([each.id for each in self.records])
+        return self
 
 
 def described(found: Object) -> ObjectDescription:

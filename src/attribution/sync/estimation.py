@@ -193,7 +193,8 @@ def estimate_object(
         All records of the object where they were counted already.
     """
     watermark = None if log is None else believable(log.watermark, source.server_time)
-    window = next_window(watermark, bound_from_clock(source.server_time), is_full=is_full)
+    bound, by_clock = bound_from_clock(source.server_time), not planned.description.is_replicateable
+    window = next_window(watermark, bound, is_full=is_full, by_clock=by_clock)
     since = watermark if window is None else window.since
     try:
         known = log if log is not None and log.watermark is not None else None

@@ -134,14 +134,15 @@ class OneObject:
                 f"{name}: it was read up to {log.watermark:%Y-%m-%d %H:%M} UTC, which is still to come by "
                 "Salesforce's clock: every record is read again"
             )
-        window = next_window(watermark, bound, is_full=self.plan.is_full)
+        by_clock = not self.description.is_replicateable
+        window = next_window(watermark, bound, is_full=self.plan.is_full, by_clock=by_clock)
         first = window
         if window is not None:
             begun = self._begun(window)
             if begun is not None:
                 # what a run that was killed has read is committed first, and then what changed since
                 self._read_window(begun)
-                window = next_window(log.watermark, bound)
+                window = next_window(log.watermark, bound, by_clock=by_clock)
         if window is not None:
             self._read_window(window)
         if was_read or self.purged_until is not None:

@@ -158,7 +158,7 @@ def plan(
         if hidden:
             unavailable[name] = f"{name} is not read: field {', '.join(hidden)} is hidden or does not exist"
             continue
-        readable[name] = _planned(reading, description)
+        readable[name] = _planned(reading, description, objects[name])
     return Plan(source.server_time, calls_before, objects, readable, unavailable, schema)
 
 
@@ -175,7 +175,7 @@ def planned_anew(source: Source, plan: Plan, planned: Planned, refusal: NotShown
     hidden = [field for field in planned.reading.needed if field not in description.fields]
     if hidden:
         raise RefusedError(f"{_hidden(name, hidden)}; {_grant(name, hidden)}") from refusal
-    again = _planned(planned.reading, description)
+    again = _planned(planned.reading, description, plan.objects[name])
     if again.fields == planned.fields:
         raise refusal
     return again
@@ -202,7 +202,9 @@ def _of_another_type(reading: Reading, description: ObjectDescription) -> list[s
     return odd
 
 
-def _planned(reading: Reading, description: ObjectDescription) -> Planned:
+def _planned(reading: Reading, description: ObjectDescription, summary: ObjectSummary) -> Planned:
+    if description.is_replicateable is None:
+        description = replace(description, is_replicateable=summary.is_replicateable)
     fields = tuple(field for field in reading.fields if field in description.fields)
     return Planned(reading, description, fields)
 

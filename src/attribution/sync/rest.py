@@ -14,6 +14,7 @@ from attribution.sync.descriptions import ID, FieldDescription, ObjectDescriptio
 from attribution.sync.documents import Page, validated
 from attribution.sync.failures import Garbled, Kind, kind_of, read_json
 from attribution.sync.intake import OtherTime
+from attribution.sync.rows import has_two_spellings
 from attribution.sync.source import Query, all_of
 from attribution.sync.watermark import Window, halved, literal
 from attribution.sync.wire import Wire
@@ -193,6 +194,8 @@ class Queries:
             if not frame["Id"].str.contains(ID).fill_null(value=False).all():
                 # it could never be asked for again
                 raise Garbled("a record without an id")
+            if has_two_spellings(frame["Id"]):
+                raise Garbled("ids of two lengths")
             if frame["Id"].is_duplicated().any():
                 raise Garbled("a page with one row in the place of another")
             return page, frame

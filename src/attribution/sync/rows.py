@@ -13,7 +13,16 @@ import polars as pl
 from attribution.arrays import DECIMAL, INSTANT
 from attribution.sync.descriptions import ID, FieldDescription, ObjectDescription, ObjectSummary
 
-__all__ = ["Rejected", "TypedRows", "column_types", "is_id", "key_prefix", "told_types", "typed"]
+__all__ = [
+    "Rejected",
+    "TypedRows",
+    "column_types",
+    "has_two_spellings",
+    "is_id",
+    "key_prefix",
+    "told_types",
+    "typed",
+]
 
 _TYPES: Final[Mapping[str, pl.DataType]] = {
     "boolean": pl.Boolean(),
@@ -25,7 +34,7 @@ _TYPES: Final[Mapping[str, pl.DataType]] = {
     "double": DECIMAL,
     "percent": DECIMAL,
 }
-_YEAR: Final = r"^[0-9]{4}-"
+_DAY: Final = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _YEAR_1: Final = date.min.toordinal() - date(1970, 1, 1).toordinal()
 """The first day of year 1, in days since 1970."""
 _ALWAYS_KEPT: Final = frozenset({"Opportunity"})
@@ -59,6 +68,12 @@ def is_id(text: str | None, prefix: str | None = None) -> bool:
     """Whether a text can be an id, of an object with this prefix."""
     # fullmatch, as $ would let a newline follow
     return text is not None and re.fullmatch(ID, text) is not None and text.startswith(prefix or "")
+
+
+def has_two_spellings(ids: pl.Series) -> bool:
+    """Whether some ids of an answer have 15 characters and others 18: one record would become two."""
+    lengths = ids.str.len_bytes()
+    return lengths.min() != lengths.max()
 
 
 def column_types(description: ObjectDescription, fields: tuple[str, ...]) -> dict[str, pl.DataType]:
@@ -164,11 +179,15 @@ def _usual(text: pl.Series, kind: str) -> pl.Series | None:
             truth = text == "true"
             return truth if (truth | (text == "false")).all() else None
         case pl.Date():
-            is_usual = (text.str.len_bytes() == len("2026-12-31")).all()
+            # parsers take signs and blanks for digits; there are fewer days than records
+            is_usual = text.unique().str.contains(f"{_DAY}$").all()
             return text.str.to_date("%Y-%m-%d", strict=False, cache=False) if is_usual else None
         case pl.Datetime():
-            first = text.drop_nulls().first()
-            zone = "Z" if isinstance(first, str) and first.endswith("Z") else "+0000"
+            least = text.min()
+            zone = "Z" if isinstance(least, str) and least.endswith("Z") else "+0000"
+            # a parser takes signs and blanks for digits, and they come before these
+            if isinstance(least, str) and least < "1":
+                return None
             if not (text.str.len_bytes() == len(f"2026-12-31T23:59:59.000{zone}")).all():
                 return None
             # Salesforce stamps whole seconds, and a variable part would take six times as long
@@ -192,13 +211,13 @@ def _value(name: str, type: str) -> pl.Expr:
         return pl.when(lower == "true").then(True).when(lower == "false").then(False).alias(name)
     if kind == pl.Date:
         dates = text.str.to_date("%Y-%m-%d", strict=False)
-        return pl.when(text.str.contains(_YEAR), dates.dt.year().is_between(1, 9999)).then(dates)
+        return pl.when(text.str.contains(f"{_DAY}$"), dates.dt.year().is_between(1, 9999)).then(dates)
     if kind == INSTANT:
         # REST writes +0000 where Bulk writes Z
         zoned = text.str.replace("Z$", "+0000")
         instants = zoned.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%z", time_unit="us", strict=False)
         # an offset can lead beyond the years that a calendar has
-        return pl.when(text.str.contains(_YEAR), instants.dt.year().is_between(1, 9999)).then(instants)
+        return pl.when(text.str.contains(f"{_DAY}T"), instants.dt.year().is_between(1, 9999)).then(instants)
     if kind == pl.Int64:
         # Bulk may write a whole number as 1.0E3
         number = text.cast(DECIMAL, strict=False)

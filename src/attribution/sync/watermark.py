@@ -67,7 +67,9 @@ def believable(watermark: datetime | None, server_time: datetime) -> datetime | 
     return None if watermark is None or watermark > server_time + _AHEAD else watermark
 
 
-def next_window(watermark: datetime | None, bound: datetime, *, is_full: bool = False) -> Window | None:
+def next_window(
+    watermark: datetime | None, bound: datetime, *, is_full: bool = False, by_clock: bool = False
+) -> Window | None:
     """The window to read now, or None if nothing newer is asked for than is safe to read yet.
 
     Parameters
@@ -78,6 +80,9 @@ def next_window(watermark: datetime | None, bound: datetime, *, is_full: bool = 
         Up to which instant every change is visible now.
     is_full
         Whether to read everything again, whatever was read before.
+    by_clock
+        Whether nothing but the Date of answers tells the bounds of this object: the clock behind the last
+        one may have been ahead, unnoticed.
 
     Examples
     --------
@@ -94,7 +99,7 @@ def next_window(watermark: datetime | None, bound: datetime, *, is_full: bool = 
         return Window(None, bound if watermark is None else max(watermark, bound))
     if bound <= watermark:
         return None
-    return Window(watermark - _OVERLAP, bound)
+    return Window(watermark - _OVERLAP - (_AHEAD if by_clock else timedelta()), bound)
 
 
 def halved(window: Window) -> tuple[Window, ...]:

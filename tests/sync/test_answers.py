@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import gzip
 import itertools
 import socket
 import ssl
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from attribution.errors import StoppedEarly, TransientCrmError
 from attribution.sync.answers import BoundedAdapter
 from attribution.sync.budget import Budget
 from attribution.sync.failures import Garbled
-from attribution.sync.session import Grant
+from attribution.sync.session import Account, Grant, Session
 from attribution.sync.wire import Wire
 from attribution.testing.wire import write_certificate
 
@@ -134,6 +136,27 @@ def test_no_answer_fills_the_memory(is_packed: bool, serve: Serve) -> None:
         session.mount("https://", BoundedAdapter(lambda: None, largest=3_000_000))
         with pytest.raises(Garbled, match="more than 3,000,000 bytes"):
             session.get(f"https://{host}/", verify=bundle)
+
+
+def test_no_redirect_fills_the_memory(serve: Serve) -> None:
+    # what cannot be unpacked is read as it is
+    head = b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Encoding: gzip\r\n\r\n"
+    host, bundle = serve(lambda: itertools.chain([head], itertools.repeat(b" " * 2**20, 100)))
+    with requests.Session() as session:
+        session.mount("https://", BoundedAdapter(lambda: None, largest=3_000_000))
+        with pytest.raises(Garbled, match="more than 3,000,000 bytes"):
+            session.get(f"https://{host}/", verify=bundle)
+
+
+def test_a_session_that_nobody_has_any_more_is_closed() -> None:
+    gc.disable()
+    try:
+        session = Session(None, Account(), lambda: 0.0)
+        kept = weakref.ref(session)
+        del session
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_an_answer_that_ends_in_time_is_whole(serve: Serve) -> None:

@@ -78,12 +78,13 @@ def test_a_clock_that_jumps_is_believed_at_the_second_word(org: Org) -> None:
     assert source.server_time == before + timedelta(days=3)
 
 
-def test_a_store_that_was_read_by_a_wrong_clock_is_read_again(org: Org, tmp_path: Path) -> None:
+@pytest.mark.parametrize("minutes", [13, 50, 8 * 1440])
+def test_a_store_that_was_read_by_a_wrong_clock_is_read_again(org: Org, tmp_path: Path, minutes: int) -> None:
     store, read = Store(tmp_path), ("Account", "OpportunityStage")
-    org.advance(timedelta(days=8))
+    org.advance(timedelta(minutes=minutes))
     store.sync(connect(org), objects=read)
     ahead = store.watermarks["OpportunityStage"]
-    org.advance(timedelta(days=-8))
+    org.advance(timedelta(minutes=-minutes))
     # both happen at a time that the store has passed already
     gone, *_ = (each["Id"] for each in org.rows("Account"))
     org.delete("Account", gone)
@@ -101,6 +102,37 @@ def test_a_store_that_was_read_by_a_wrong_clock_is_read_again(org: Org, tmp_path
     report = store.sync(connect(org), objects=read)
     assert not report.warnings
     assert sum(each.written + each.deleted for each in report.objects) == 0
+
+
+def test_a_purge_is_not_lost_where_the_comparison_fails_after_a_wrong_clock(org: Org, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    org.advance(timedelta(hours=5))
+    store.sync(connect(org), objects=["Account"])
+    org.advance(timedelta(hours=-5))
+    gone, at = purged(org)
+    # of the purge the log tells nothing any more
+    log = {"earliestDateAvailable": at, "latestDateCovered": at, "deletedRecords": []}
+    org.faults.add("/deleted/", status=200, body=log, times=None)
+    # after the organization, the window's own count and its page
+    org.faults.unavailable("/queryAll$", skip=3, times=None)
+    assert store.sync(connect(org), objects=["Account"]).failed
+    assert store.watermarks["Account"] <= org.now
+    assert gone in store.rows("Account")["Id"].to_list()
+    # by now the wrong time has come
+    org.advance(timedelta(hours=6))
+    org.faults.clear()
+    org.faults.add("/deleted/", status=200, body=log, times=None)
+    store.sync(connect(org), objects=["Account"])
+    assert gone not in store.rows("Account")["Id"].to_list()
+
+
+def test_pages_of_a_gateway_do_not_tell_the_time(org: Org) -> None:
+    source = connect(org)
+    before = source.server_time
+    org.faults.unavailable("/services/data$", times=2)
+    org.faults.add("/services/data$", status=503, headers={"Date": LATE}, times=3)
+    source._wire.get_json("/services/data")
+    assert source.server_time == before
 
 
 @pytest.mark.parametrize("listed", [1, 4])
@@ -260,9 +292,7 @@ def test_a_standard_field_is_of_its_type_or_nothing_is_stored(
     org.faults.add("/Opportunity/describe", status=200, body=body, headers=modified, times=times)
     store = Store(tmp_path)
     if times is None:
-        with pytest.raises(
-            CrmError, match=rf"{field} \(\w+\) of Opportunity is described as what it cannot be"
-        ):
+        with pytest.raises(CrmError, match=rf"{field} \(\w+\) of Opportunity as what it cannot be"):
             store.sync(connect(org), objects=["Opportunity"])
         org.faults.clear()
     store.sync(connect(org), objects=["Opportunity"])
@@ -285,16 +315,49 @@ def test_an_object_that_forgets_to_be_replicateable_is_one_all_the_same(
     assert gone not in store.rows("Account")["Id"].to_list()
 
 
+def test_an_object_that_is_said_not_to_be_replicateable_at_first_loses_no_purge(
+    org: Org, tmp_path: Path
+) -> None:
+    body = odd_description(org, "Account", replicateable=False)
+    org.faults.add("/Account/describe", status=200, body=body, times=None)
+    store = Store(tmp_path)
+    report = store.sync(connect(org), objects=["Account"])
+    assert any("does not say, as the list of objects does" in each for each in report.warnings)
+    gone, _ = purged(org)
+    org.faults.clear()
+    store.sync(connect(org), objects=["Account"])
+    assert gone not in store.rows("Account")["Id"].to_list()
+
+
+def test_a_mapped_object_has_types_of_its_own(org: Org, tmp_path: Path) -> None:
+    org.add_object("Visit__c", "a0V", "StartDate datetime, Partner__c > Account")
+    touches = {
+        "object": "Visit__c",
+        "partner": "Partner__c",
+        "account": "Partner__c",
+        "occurred_at": "StartDate",
+    }
+    mapping = Mapping.model_validate({"touchpoints": [touches | {"kind": "meeting"}]})
+    report = Store(tmp_path).sync(connect(org), mapping=mapping, objects=["Visit__c"])
+    assert [each.status for each in report.objects] == ["ok"]
+
+
 def test_edits_are_seen_where_their_stamp_is_said_to_be_no_filter(org: Org, tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.sync(connect(org), objects=["Account"])
     body = odd_description(org, "Account", fields={"SystemModstamp": {"filterable": False}})
-    org.faults.add("/Account/describe", status=200, body=body, times=None)
+    modified = {"Last-Modified": "Mon, 01 Jun 2026 13:00:00 GMT"}
+    org.faults.add("/Account/describe", status=200, body=body, headers=modified, times=None)
     org.advance(timedelta(hours=1))
     org.update("Account", org.rows("Account")[0]["Id"], Name="edited")
     org.advance(timedelta(hours=1))
-    store.sync(connect(org), objects=["Account"])
+    report = store.sync(connect(org), objects=["Account"])
     assert names(store) == ["1", "2", "3", "edited"]
+    assert any("read whole in each sync" in each for each in report.warnings)
+    # once it is described as it is, it is read by its stamp again
+    org.faults.clear()
+    org.advance(timedelta(hours=1))
+    assert [each.read for each in store.sync(connect(org), objects=["Account"]).objects] == [0]
 
 
 def test_a_field_of_another_type_than_before_is_described_again_by_the_next_sync(

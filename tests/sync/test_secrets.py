@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import traceback
 from collections.abc import Callable
 from datetime import timedelta
@@ -22,6 +23,11 @@ from tests.loopback import connect
 
 SPELLINGS: dict[str, Callable[[str], str]] = {
     "as it is": lambda secret: secret,
+    "path": quote,
+    "small": lambda secret: re.sub("%..", lambda found: found[0].lower(), quote(secret, "")),
+    "numbers": lambda secret: "".join(each if each.isalnum() else f"&#{ord(each)};" for each in secret),
+    "codes": lambda secret: "".join(each if each.isalnum() else f"\\u{ord(each):04X}" for each in secret),
+    "slashes": lambda secret: secret.replace("/", "\\/"),
     "address": lambda secret: quote(secret, ""),
     "form": quote_plus,
     "page": html.escape,
@@ -47,6 +53,14 @@ def test_a_header_that_is_kept_holds_no_token(org: Org, name: str) -> None:
     )
     with pytest.raises(TransientCrmError, match="it repeats a credential"):
         connect(org)._wire.get_json("/services/data")
+
+
+def test_a_page_of_a_bulk_job_that_repeats_the_token_is_not_stored(org: Org, tmp_path: Path) -> None:
+    org.load({"Account": [{"Name": org.token if n == 3_000 else f"{n}"} for n in range(5_001)]})
+    org.advance(timedelta(minutes=30))
+    report = Store(tmp_path).sync(connect(org), objects=["Account"])
+    assert "it repeats a credential" in report.objects[0].message
+    assert not [each for each in tmp_path.rglob("*.*") if org.token.encode() in each.read_bytes()]
 
 
 @pytest.mark.parametrize("spelled", SPELLINGS)

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from attribution.sync.session import ServerClock
 from attribution.sync.watermark import (
     Window,
-    believable,
     bound_from_clock,
     deletion_span,
+    forgotten,
     next_window,
     probe_span,
+    unless_to_come,
 )
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -32,9 +33,7 @@ def test_the_next_one_overlaps_the_last() -> None:
 
 
 def test_the_overlap_makes_up_for_a_clock_that_was_ahead_unnoticed() -> None:
-    # by less than what is noticed: see `believable`
     ahead = NOW + MINUTE * 59
-    assert believable(ahead, NOW) == ahead
     window = next_window(ahead, NOW + MINUTE * 70, by_clock=True)
     assert window is not None
     assert window.since is not None
@@ -90,12 +89,22 @@ def test_a_clock_that_was_set_right_is_believed_although_it_runs_on_unevenly() -
     assert server.time == NOW + MINUTE * 661
 
 
+@given(st.timedeltas(timedelta(days=-400), timedelta(days=400)))
+def test_a_watermark_is_believed_where_the_overlap_makes_up_for_it(age: timedelta) -> None:
+    believed = unless_to_come(NOW + age, NOW)
+    if believed is None:
+        assert age > MINUTE * 10
+    else:
+        # whatever is edited from now on
+        window = next_window(believed, max(believed, NOW) + MINUTE)
+        assert window is not None
+        assert window.since is not None
+        assert window.since <= NOW
+
+
 @given(ages)
-def test_deletions_are_asked_anew_where_a_watermark_is_still_to_come(age: timedelta) -> None:
-    ahead = NOW + age
-    span = deletion_span(ahead, NOW)
-    assert span.has_gap == (believable(ahead, NOW) is None) == (age > MINUTE * 60)
-    assert MINUTE * 2 <= span.until - span.since < timedelta(days=15)
+def test_what_is_forgotten_is_a_gap_from_now_on(age: timedelta) -> None:
+    assert deletion_span(forgotten(NOW), NOW + age).has_gap
 
 
 @given(st.none() | ages)

@@ -164,7 +164,7 @@ class ObjectLog:
         deletions: pl.DataFrame | None = None,
         deletes_watermark: datetime | None = None,
         coverage: Coverage | None = None,
-        takes_back: bool = False,
+        may_go_back: bool = False,
     ) -> Appended:
         """Append what is new in ``rows``, and the watermarks, in one commit; the first one makes the table.
 
@@ -189,8 +189,8 @@ class ObjectLog:
         coverage
             What has now been read completely up to the watermark; default: what was before. Without a
             ``watermark`` the commit counts as maintenance.
-        takes_back
-            Whether a watermark may be an earlier one: that of the store cannot be true.
+        may_go_back
+            Whether a watermark may be an earlier one than that of the store, which cannot be true.
 
         Raises
         ------
@@ -202,7 +202,7 @@ class ObjectLog:
         transactions = [
             Transaction(name, to_micros(instant))
             for name, instant in ((_WINDOW, watermark), (_DELETES, deletes_watermark))
-            if instant is not None and (takes_back or self._advances(name, instant))
+            if instant is not None and (may_go_back or self._advances(name, instant))
         ]
         if coverage is not None and watermark is None:
             transactions.append(self._maintenance())

@@ -69,6 +69,10 @@ class _Bounded:
                 raise Garbled(f"more than {self._largest:,} bytes")
             yield chunk
 
+    def read(self, decode_content: bool | None = None) -> bytes:
+        """All of it: requests asks for that where a redirect cannot be unpacked."""
+        return b"".join(self.stream(2**16, decode_content=decode_content))
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._body, name)
 

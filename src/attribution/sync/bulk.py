@@ -257,7 +257,9 @@ class BulkRead:
             expected = response.headers.get("Sforce-NumberOfRecords", "")
             if not _COUNT.fullmatch(expected):
                 raise Garbled("no Sforce-NumberOfRecords")
-            page = parsed(b"".join(response.iter_content(_CHUNK)), fields, types)
+            body = b"".join(response.iter_content(_CHUNK))
+            self.wire.check_echo(body)
+            page = parsed(body, fields, types)
             if page.height != int(expected):
                 raise Garbled(f"a page of {expected} rows holds {page.height}")
             following = response.headers.get("Sforce-Locator")

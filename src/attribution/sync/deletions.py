@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -13,13 +14,15 @@ from attribution.errors import CrmError, TransientCrmError
 from attribution.mirror.log import ObjectLog
 from attribution.mirror.pages import Pages
 from attribution.mirror.versions import OWN
+from attribution.sync.planning import Planned
+from attribution.sync.reconciliation import is_too_many
 from attribution.sync.report import iso
 from attribution.sync.source import Source
 from attribution.sync.watermark import deletion_span
 
-__all__ = ["DELETION", "Told", "confirmed", "told_deletions"]
+__all__ = ["Told", "confirmed", "told_deletions", "vanished"]
 
-DELETION: Final = {"Id": pl.String(), "deleted_at": INSTANT}
+_DELETION: Final = {"Id": pl.String(), "deleted_at": INSTANT}
 """A record that is gone, and since when."""
 _SAMPLE: Final = 1_000
 """Of more deletions than this, about so many are asked for."""
@@ -59,8 +62,7 @@ def told_deletions(source: Source, name: str, before: datetime, until: datetime)
             f"{name}: Salesforce does not tell what was purged since {iso(before)} ({error}): "
             "every id is compared instead, once a day"
         )
-        is_due = span.has_gap or until - before >= _COMPARED_EVERY
-        return Told(None, None, until if is_due else None, (warning,))
+        return Told(None, None, until if until - before >= _COMPARED_EVERY else None, (warning,))
     if span.has_gap or (found.available_since is not None and found.available_since > before):
         warning = (
             f"{name}: Salesforce no longer tells everything that was purged since {before:%Y-%m-%d}: "
@@ -70,6 +72,52 @@ def told_deletions(source: Source, name: str, before: datetime, until: datetime)
         return Told(found.rows, None, found.covered_until, (warning,))
     covered_until = found.covered_until if found.covered_until > before else None
     return Told(found.rows, covered_until, None, ())
+
+
+def vanished(
+    source: Source,
+    planned: Planned,
+    log: ObjectLog,
+    read: Pages,
+    until: datetime,
+    most_percent: float,
+    every_id: Callable[[], pl.Series] | None,
+) -> Told:
+    """Records gone from an object that neither marks nor lists what was deleted: a count tells.
+
+    Parameters
+    ----------
+    read
+        The records of the window up to ``until``.
+    most_percent
+        Part of the records above which none that vanished is taken for deleted.
+    every_id
+        Reads the ids of all that there are; None where ``read`` is all of them.
+    """
+    nothing, name, where = Told(None, None, None, ()), planned.description.name, planned.reading.where
+    if "IsDeleted" in planned.fields or not log.exists:
+        return nothing
+    stored = log.newest().filter(~pl.col("_deleted")).select("Id").collect()["Id"]
+    there = read.scan().select("Id").collect()["Id"]
+    held = pl.concat([stored, there]).unique()
+    if every_id is not None:
+        try:
+            if source.count(name, where) == held.len():
+                return nothing
+        except TransientCrmError as error:
+            if not source.is_too_slow(error):
+                raise
+        there = every_id()
+    gone = held.filter(~held.is_in(there.implode()))
+    is_emptied = there.is_empty() and gone.len() > 0 and most_percent < 100
+    if is_emptied or is_too_many(gone.len(), held.len(), most_percent):
+        warning = (
+            f"{name}: {gone.len():,} of {held.len():,} records have vanished, which looks like lost access: "
+            "none of them was touched; allow it with --max-vanished-percent"
+        )
+        return Told(None, None, None, (warning,))
+    rows = pl.DataFrame({"Id": gone, "deleted_at": [until] * gone.len()}, schema=_DELETION)
+    return Told(rows, None, None, ())
 
 
 def confirmed(deletions: pl.DataFrame, rows: Pages, log: ObjectLog, source: Source) -> pl.DataFrame:
@@ -97,7 +145,7 @@ def confirmed(deletions: pl.DataFrame, rows: Pages, log: ObjectLog, source: Sour
         after = (pl.col("SystemModstamp") + pl.duration(microseconds=1)).cast(INSTANT)
         told = told.with_columns(pl.max_horizontal("deleted_at", after))
     live = sorted(_live(source, log.object, told["Id"].sort().to_list()))
-    return told.filter(~pl.col("Id").is_in(live)).select(list(DELETION))
+    return told.filter(~pl.col("Id").is_in(live)).select(list(_DELETION))
 
 
 def _live(source: Source, name: str, ids: list[str]) -> set[str]:

@@ -39,7 +39,7 @@ class ObjectSummary:
     label: str = ""
     """What people call it."""
     is_replicateable: bool | None = None
-    """As of :class:`ObjectDescription`; None where the list does not tell."""
+    """Whether what is gone from it is logged; None where the list does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class FieldDescription:
 
     @property
     def is_never_empty(self) -> bool:
-        """Whether every record has a value, and none can be told without it."""
+        """Whether every record has a value, without which nobody can say what it is a record of."""
         return self.name in _NEVER_EMPTY
 
     @property
@@ -93,6 +93,11 @@ class ObjectDescription:
         name = "SystemModstamp" if "SystemModstamp" in self.fields else "CreatedDate"
         field = self.fields.get(name)
         return name if field is not None and field.is_filterable else None
+
+    @property
+    def has_blind_edits(self) -> bool:
+        """Whether its records tell when they were changed, but cannot be looked for by that."""
+        return self.cursor is None and "SystemModstamp" in self.fields
 
     @property
     def lookups(self) -> dict[str, str]:

@@ -15,11 +15,11 @@ from attribution.sync.planning import Plan, Planned
 from attribution.sync.source import Source
 from attribution.sync.watermark import (
     Window,
-    believable,
     bound_from_clock,
     deletion_span,
     next_window,
     probe_span,
+    unless_to_come,
 )
 
 __all__ = ["Estimate", "ObjectEstimate", "estimate", "estimate_object"]
@@ -192,7 +192,7 @@ def estimate_object(
     rows
         All records of the object where they were counted already.
     """
-    watermark = None if log is None else believable(log.watermark, source.server_time)
+    watermark = None if log is None else unless_to_come(log.watermark, source.server_time)
     bound, by_clock = bound_from_clock(source.server_time), not planned.description.is_replicateable
     window = next_window(watermark, bound, is_full=is_full, by_clock=by_clock)
     since = watermark if window is None else window.since
@@ -257,10 +257,16 @@ def _parts(
     if window is not None and (description.is_replicateable or "IsDeleted" not in planned.fields):
         # what was deleted, or a count that shows what is gone
         yield _Part(1)
-    deletes = log.deletes_watermark
-    if reconciles or (deletes is not None and deletion_span(deletes, source.server_time).has_gap):
+    if reconciles or _has_gap(log.deletes_watermark, source.server_time):
         every = source.count(description.name, where) if every is None else every
         yield _read(source, every, "every id")
+
+
+def _has_gap(deletes_watermark: datetime | None, now: datetime) -> bool:
+    if deletes_watermark is None:
+        return False
+    known = unless_to_come(deletes_watermark, now)
+    return known is None or deletion_span(known, now).has_gap
 
 
 def _read(source: Measurable, rows: int, remark: str | None = None, *, is_quiet: bool = False) -> _Part:

@@ -17,14 +17,21 @@ from attribution.errors import CrmError, StoppedEarly, TransientCrmError
 from attribution.mirror.coverage import Coverage
 from attribution.mirror.log import Appended, ObjectLog
 from attribution.mirror.pages import Pages
-from attribution.sync.deletions import DELETION, confirmed, told_deletions
+from attribution.sync.deletions import confirmed, told_deletions, vanished
 from attribution.sync.intake import Intake
 from attribution.sync.planning import Plan, Planned, planned_anew
-from attribution.sync.reconciliation import Reconciliation, is_too_many, reconcile, take_back
+from attribution.sync.reconciliation import Reconciliation, reconcile, take_back
 from attribution.sync.report import ObjectReport, Progress, Status
 from attribution.sync.rows import Rejected, column_types, is_id
 from attribution.sync.source import NotShown, Query, Source, all_of
-from attribution.sync.watermark import Window, believable, bound_from_clock, next_window, probe_span
+from attribution.sync.watermark import (
+    Window,
+    bound_from_clock,
+    forgotten,
+    next_window,
+    probe_span,
+    unless_to_come,
+)
 
 __all__ = ["OneObject"]
 
@@ -59,6 +66,10 @@ class OneObject:
         self.purged_until: datetime | None = None
         """Up to which instant purges are known once every id is compared; None if their log has no gap."""
         self.reconciled: Reconciliation | None = None
+        self.before: datetime | None = None
+        """Up to which instant it was read; None if never, or if that is still to come."""
+        self.deletes_before: datetime | None = None
+        """The same of its deletions."""
         self.is_quiet = False
         """Whether the CRM has told that nothing has changed since the watermark."""
         self.changed: tuple[str, ...] = ()
@@ -124,25 +135,27 @@ class OneObject:
     def _run(self) -> ObjectReport:
         name, log = self.description.name, self.log
         was_read = log.watermark is not None
+        now = self.source.server_time
+        self.before = unless_to_come(log.watermark, now)
+        self.deletes_before = unless_to_come(log.deletes_watermark, now)
         bound = self._bound()
-        self._tell_hidden()
+        self._warn()
         self._catch_up()
         self._ask_again()
-        watermark = self._watermark()
-        if watermark is None and was_read:
+        if self.before is None and was_read:
             self.warnings.append(
                 f"{name}: it was read up to {log.watermark:%Y-%m-%d %H:%M} UTC, which is still to come by "
-                "Salesforce's clock: every record is read again"
+                "Salesforce's clock: every record is read again, and known_at tells nothing before that"
             )
         by_clock = not self.description.is_replicateable
-        window = next_window(watermark, bound, is_full=self.plan.is_full, by_clock=by_clock)
+        window = next_window(self.before, bound, is_full=self.plan.is_full, by_clock=by_clock)
         first = window
         if window is not None:
             begun = self._begun(window)
             if begun is not None:
                 # what a run that was killed has read is committed first, and then what changed since
                 self._read_window(begun)
-                window = next_window(log.watermark, bound, by_clock=by_clock)
+                window = next_window(self.before, bound, by_clock=by_clock)
         if window is not None:
             self._read_window(window)
         if was_read or self.purged_until is not None:
@@ -191,8 +204,7 @@ class OneObject:
 
     def _begun(self, window: Window) -> Window | None:
         begun = self.source.begun(self._query(self.fields, window), self.staging / _WINDOW)
-        before = self._watermark()
-        if begun is not None and before is not None and begun.until <= before:
+        if begun is not None and self.before is not None and begun.until <= self.before:
             # it is committed already, and tells nothing of what has changed since
             shutil.rmtree(self.staging / _WINDOW)
             return None
@@ -203,23 +215,21 @@ class OneObject:
         rows = taken.pages
         if not taken.read:
             self._doubt()
-        if self.log.exists:
-            deletions, deletes_watermark = self._deletions(rows, window)
-        else:
-            # what was gone before the first read was never seen
-            deletions, deletes_watermark = None, window.until if self.description.is_replicateable else None
-        before = self._watermark()
+        deletions, deletes_watermark = self._deletions(rows, window)
+        advances = self.before is None or window.until > self.before
         with self.one_at_a_time:
             appended = self.log.append(
                 rows,
                 synced_at=self.source.server_time,
                 # everything can be read again where nothing newer is safe to read yet
-                watermark=window.until if before is None or window.until > before else None,
+                watermark=window.until if advances else None,
                 deletions=deletions,
                 deletes_watermark=deletes_watermark,
                 coverage=self._coverage(self.fields),
-                takes_back=before is None,
+                may_go_back=self.before is None or self.deletes_before is None,
             )
+        # whatever could not be true is no longer so
+        self.before, self.deletes_before = self.log.watermark, self.log.deletes_watermark
         self._committed(appended, _WINDOW)
 
     def _doubt(self) -> None:
@@ -301,16 +311,12 @@ class OneObject:
                 appended = log.backfill(rows, synced_at=now, refers_to=refers_to, unread=self._unread())
             self._committed(appended, "fields")
 
-    def _watermark(self) -> datetime | None:
-        """Up to which instant the object was read; None if that cannot be true."""
-        return believable(self.log.watermark, self.source.server_time)
-
     def _bound(self) -> datetime:
         """Until when every change is visible now; asked before reading, of the server's clock only."""
         now = self.source.server_time
         if not self.description.is_replicateable:
             return bound_from_clock(now)
-        since, until = probe_span(now, self.log.watermark)
+        since, until = probe_span(now, self.before)
         try:
             found = self.source.changes(self.description.name, since, until)
         except TransientCrmError:
@@ -319,10 +325,20 @@ class OneObject:
             self.warnings.append(f"{self.description.name}: Salesforce does not tell what it covers: {error}")
             return bound_from_clock(now)
         self.changed = found.ids
-        self.is_quiet = not found.has_any and self.log.watermark is not None and since <= self.log.watermark
+        self.is_quiet = not found.has_any and self.before is not None and since <= self.before
         return found.covered_until
 
-    def _tell_hidden(self) -> None:
+    def _warn(self) -> None:
+        name, summary = self.description.name, self.plan.objects[self.description.name]
+        if self.description.has_blind_edits:
+            self.warnings.append(
+                f"{name}: nothing filters it by SystemModstamp: it is read whole in each sync"
+            )
+        if summary.is_replicateable and not self.description.is_replicateable:
+            self.warnings.append(
+                f"{name}: its description does not say, as the list of objects does, that deletions are "
+                "logged: what is purged is found only by sync --reconcile"
+            )
         gone = [name for name in self.planned.hidden if name in self.log.fields]
         if gone:
             self.warnings.append(
@@ -368,46 +384,28 @@ class OneObject:
     def _deletions(self, rows: Pages, window: Window) -> tuple[pl.DataFrame | None, datetime | None]:
         """Records gone since the last sync, purged ones included, and until when that is known."""
         if not self.description.is_replicateable:
-            return self._vanished(rows, window.until), None
-        before = self.log.deletes_watermark
-        if before is None:
+            every_id = None if self.description.cursor is None else lambda: self._every_id(window.until)
+            percent = self.plan.max_vanished_percent
+            gone = vanished(self.source, self.planned, self.log, rows, window.until, percent, every_id)
+            self.warnings += gone.warnings
+            return gone.rows, None
+        if self.log.watermark is None:
             # what was gone before the first read was never seen
             return None, window.until
+        # a gap is written down, so that it is still known if this sync does not come to close it
+        gap = forgotten(self.source.server_time) if self.deletes_before is None else None
+        before = gap or self.deletes_before or window.until
         told = told_deletions(self.source, self.description.name, before, window.until)
         self.warnings += told.warnings
         self.purged_until = told.compared_until
         if told.rows is None:
-            return None, None
-        return confirmed(told.rows, rows, self.log, self.source), told.covered_until
+            return None, gap
+        return confirmed(told.rows, rows, self.log, self.source), told.covered_until or gap
 
-    def _vanished(self, rows: Pages, until: datetime) -> pl.DataFrame | None:
-        """Records gone from an object that neither marks nor lists what was deleted: a count tells."""
-        description, reading = self.description, self.planned.reading
-        if "IsDeleted" in self.fields or not self.log.exists:
-            return None
-        stored = self.log.newest().filter(~pl.col("_deleted")).select("Id").collect()["Id"]
-        read = rows.scan().select("Id").collect()["Id"]
-        held = pl.concat([stored, read]).unique()
-        if description.cursor is not None:
-            # all that there are: one that was edited since the end of the window has not vanished
-            try:
-                if self.source.count(description.name, reading.where) == held.len():
-                    return None
-            except TransientCrmError as error:
-                if not self.source.is_too_slow(error):
-                    raise
-            taken = self._intake(["Id"], "ids")
-            self.source.read(
-                replace(self._query(["Id"], Window(None, until)), cursor=None), taken, self._tell
-            )
-            self._taken(taken)
-            read = taken.pages.scan().collect()["Id"]
-        gone, percent = held.filter(~held.is_in(read.implode())), self.plan.max_vanished_percent
-        is_emptied = read.is_empty() and gone.len() > 0 and percent < 100
-        if is_emptied or is_too_many(gone.len(), held.len(), percent):
-            told = f"{gone.len():,} of {held.len():,} records have vanished, which looks like lost access"
-            self.warnings.append(
-                f"{description.name}: {told}: none of them was touched; allow it with --max-vanished-percent"
-            )
-            return None
-        return pl.DataFrame({"Id": gone, "deleted_at": [until] * gone.len()}, schema=DELETION)
+    def _every_id(self, until: datetime) -> pl.Series:
+        """Ids of all records, of every age; none that was edited since the end of a window has vanished."""
+        taken = self._intake(["Id"], "ids")
+        query = replace(self._query(["Id"], Window(None, until)), cursor=None)
+        self.source.read(query, taken, self._tell)
+        self._taken(taken)
+        return taken.pages.scan().collect()["Id"]

@@ -13,7 +13,7 @@ import polars as pl
 from attribution import mapping as mappings
 from attribution.arrays import DECIMAL, INSTANT
 from attribution.derive.schema import STANDARD_TYPES
-from attribution.errors import RefusedError, TransientCrmError, UsageError, known
+from attribution.errors import CrmError, RefusedError, UsageError, known
 from attribution.mapping import Meaning, Named, split_path
 from attribution.mirror.log import ObjectLog
 from attribution.readings import Reading, readings
@@ -37,6 +37,7 @@ _SPELLED: Final[Mapping[pl.DataType, str]] = {
     DECIMAL: "double",
 }
 """A Salesforce type for each type of the mirror, whose texts may have been of several."""
+_ODD: Final = "run the sync again; if it stays so, ask Salesforce about the describe call of this object"
 _SHAPELESS: Final = frozenset({"address", "location", "base64", "complexvalue"})
 _MEANT: Final[Mapping[Meaning, str]] = {
     "amount": "a number",
@@ -146,12 +147,11 @@ def plan(
         if _is_doubtful(reading, description, objects[name]):
             description = source.describe(name, schema, anew=True)
         hidden = [field for field in reading.needed if field not in description.fields]
-        odd = _of_another_type(reading, description)
+        odd = _odd(reading, description)
+        if odd and reading.required:
+            raise CrmError(odd, hint=_ODD)
         if odd:
-            message = f"Salesforce: {', '.join(odd)} of {name} is described as what it cannot be"
-            if reading.required:
-                raise TransientCrmError(message, hint="run the sync again")
-            unavailable[name] = message
+            unavailable[name] = odd
             continue
         if hidden and reading.required:
             raise UsageError(_hidden(name, hidden), hint=_grant(name, hidden))
@@ -175,6 +175,8 @@ def planned_anew(source: Source, plan: Plan, planned: Planned, refusal: NotShown
     hidden = [field for field in planned.reading.needed if field not in description.fields]
     if hidden:
         raise RefusedError(f"{_hidden(name, hidden)}; {_grant(name, hidden)}") from refusal
+    if odd := _odd(planned.reading, description):
+        raise CrmError(odd, hint=_ODD) from refusal
     again = _planned(planned.reading, description, plan.objects[name])
     if again.fields == planned.fields:
         raise refusal
@@ -185,21 +187,29 @@ def _is_doubtful(reading: Reading, description: ObjectDescription, summary: Obje
     """Whether to have an object described once more: something lacks, or contradicts what is known."""
     return (
         any(name not in description.fields for name in reading.needed)
-        or bool(_of_another_type(reading, description))
+        or _odd(reading, description) is not None
+        or description.has_blind_edits
         or (summary.is_replicateable is True and not description.is_replicateable)
     )
 
 
-def _of_another_type(reading: Reading, description: ObjectDescription) -> list[str]:
-    """Fields with their types that are not those which they have in every organization."""
-    there = tuple(name for name in reading.fields if name in description.fields)
-    odd = []
-    for name, kind in column_types(description, there).items():
-        due = STANDARD_TYPES.get(name, kind)
-        # any number can be a whole one
-        if kind != due and not (due == pl.Int64 and kind == DECIMAL):
-            odd.append(f"{name} ({description.fields[name].type})")
-    return odd
+def _odd(reading: Reading, description: ObjectDescription) -> str | None:
+    """What is wrong where a standard field is not of the type that it has in every organization."""
+    own = _standard().get(reading.object)
+    names = () if own is None else own.fields
+    there = tuple(name for name in names if name in description.fields and name in STANDARD_TYPES)
+    odd = [
+        f"{name} ({description.fields[name].type})"
+        for name, kind in column_types(description, there).items()
+        # a whole number can be read from one with decimals, and not the other way round
+        if kind != STANDARD_TYPES[name] and (STANDARD_TYPES[name], kind) != (pl.Int64, DECIMAL)
+    ]
+    return f"Salesforce describes {', '.join(odd)} of {reading.object} as what it cannot be" if odd else None
+
+
+@functools.cache
+def _standard() -> dict[str, Reading]:
+    return readings(mappings.Mapping())
 
 
 def _planned(reading: Reading, description: ObjectDescription, summary: ObjectSummary) -> Planned:

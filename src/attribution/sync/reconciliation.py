@@ -24,7 +24,7 @@ from attribution.sync.intake import Intake
 from attribution.sync.planning import Plan, Planned
 from attribution.sync.rows import Rejected, column_types, typed
 from attribution.sync.source import Query, Source, all_of
-from attribution.sync.watermark import Window, believable, deletion_span
+from attribution.sync.watermark import Window, deletion_span
 
 __all__ = ["Reconciliation", "is_too_many", "reconcile", "take_back"]
 
@@ -227,7 +227,6 @@ class _Comparison:
                 deletions=deletions,
                 deletes_watermark=None if braked else self._advancing(deletes_watermark),
                 coverage=None if is_same else coverage,
-                takes_back=self._deletes_watermark() is None,
             )
         shutil.rmtree(self.staging, ignore_errors=True)
         told = Reconciliation(
@@ -238,12 +237,9 @@ class _Comparison:
         )
 
     def _advancing(self, deletes_watermark: datetime | None) -> datetime | None:
-        before = self._deletes_watermark()
+        before = self.log.deletes_watermark
         is_later = deletes_watermark is not None and (before is None or deletes_watermark > before)
         return deletes_watermark if is_later else None
-
-    def _deletes_watermark(self) -> datetime | None:
-        return believable(self.log.deletes_watermark, self.source.server_time)
 
     # -- what there is
 

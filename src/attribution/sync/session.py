@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any, Final
 from urllib.parse import urlsplit
+from weakref import WeakMethod
 
 import requests
 
@@ -147,7 +148,9 @@ class Session(requests.Session):
         self.ca_bundle = ca_bundle
         self.server = ServerClock(clock)
         del self.adapters["http://"]
-        self.mount("https://", BoundedAdapter(self._check_time))
+        # weak, since the sockets of a session that nobody has any more would stay open until a collection
+        check = WeakMethod(self._check_time)
+        self.mount("https://", BoundedAdapter(lambda: (check() or _pass)()))
         # an explicit auth keeps requests from putting a .netrc entry in the place of the token
         self.auth = _keep_headers
 
@@ -176,7 +179,6 @@ class Session(requests.Session):
             self._until = self._clock() + _LONGEST
             response = super().send(request, **options)
             learn(response.headers)
-        self.server.look(http_date(response.headers.get("Date")))
         if not response.is_redirect:
             # judged here, so that the answers to a login are judged like all others
             with_body = not 200 <= response.status_code < 300  # a success may be a file, still to be streamed
@@ -188,7 +190,13 @@ class Session(requests.Session):
             )
             if failure is not None:
                 raise failure
+            # any box on the way can answer with an error, and has a clock of its own
+            self.server.look(http_date(response.headers.get("Date")))
         return response
+
+
+def _pass() -> None:
+    return
 
 
 def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:

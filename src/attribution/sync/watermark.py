@@ -9,19 +9,20 @@ from typing import Final
 __all__ = [
     "DeletionSpan",
     "Window",
-    "believable",
     "bound_from_clock",
     "deletion_span",
+    "forgotten",
     "halved",
     "literal",
     "next_window",
     "probe_span",
+    "unless_to_come",
 ]
 
 _OVERLAP: Final = timedelta(minutes=10)
 """Read again this much before the watermark: a safety margin; unchanged rows are not stored twice."""
-_AHEAD: Final = timedelta(hours=1)
-"""A watermark that lies this much after the server's time comes of a clock that was wrong."""
+_UNNOTICED: Final = timedelta(hours=1)
+"""So much a clock may have been ahead in every answer of a sync; nothing but the next sync tells."""
 _CLOCK_LAG: Final = timedelta(seconds=5)
 """How long after its stamp a change is taken to be visible, where the CRM does not tell."""
 _OLDEST: Final = datetime(1999, 1, 1, tzinfo=UTC)
@@ -52,19 +53,21 @@ class DeletionSpan:
     has_gap: bool
 
 
-def believable(watermark: datetime | None, server_time: datetime) -> datetime | None:
+def unless_to_come(watermark: datetime | None, server_time: datetime) -> datetime | None:
     """A watermark, or None if it is still to come: nobody can have read up to there.
+
+    What lies ahead by less than the overlap is made up for by that.
 
     Examples
     --------
     >>> from datetime import datetime, UTC
     >>> noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
-    >>> believable(noon, noon.replace(minute=30)) == noon
+    >>> unless_to_come(noon, noon.replace(hour=13)) == noon
     True
-    >>> believable(noon.replace(day=9), noon) is None
+    >>> unless_to_come(noon.replace(day=9), noon) is None
     True
     """
-    return None if watermark is None or watermark > server_time + _AHEAD else watermark
+    return None if watermark is None or watermark > server_time + _OVERLAP else watermark
 
 
 def next_window(
@@ -99,7 +102,7 @@ def next_window(
         return Window(None, bound if watermark is None else max(watermark, bound))
     if bound <= watermark:
         return None
-    return Window(watermark - _OVERLAP - (_AHEAD if by_clock else timedelta()), bound)
+    return Window(watermark - _OVERLAP - (_UNNOTICED if by_clock else timedelta()), bound)
 
 
 def halved(window: Window) -> tuple[Window, ...]:
@@ -144,9 +147,13 @@ def deletion_span(watermark: datetime, server_time: datetime) -> DeletionSpan:
     True
     """
     oldest = server_time - _DELETES_KEPT
-    if believable(watermark, server_time) is None or watermark < oldest:
-        return DeletionSpan(oldest, server_time, has_gap=True)
-    return DeletionSpan(max(min(watermark, server_time) - _OVERLAP, oldest), server_time, has_gap=False)
+    since = min(watermark, server_time) - _OVERLAP
+    return DeletionSpan(max(since, oldest), server_time, has_gap=watermark < oldest)
+
+
+def forgotten(server_time: datetime) -> datetime:
+    """An instant since which deleted records can no longer be asked for: what is known up to it has a gap."""
+    return server_time - _DELETES_KEPT - timedelta(days=1)
 
 
 def literal(instant: datetime) -> str:

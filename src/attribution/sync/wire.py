@@ -168,8 +168,9 @@ class Wire:
         """Send a request until its answer is acceptable.
 
         ``accept`` turns a successful answer into a result, or raises :class:`Garbled`, upon which the
-        request is sent again like any other that failed in a way that passes. ``before_repeating`` is for a
-        request that changes something: it is called each time before that is sent again.
+        request is sent again like any other that failed in a way that passes. Where it is to ``stream`` the
+        body, it has to :meth:`check_echo` by itself. ``before_repeating`` is for a request that changes
+        something: it is called each time before that is sent again.
         """
         doing = f"{method} {path.partition('?')[0]}"
         expired: Grant | None = None
@@ -186,7 +187,11 @@ class Wire:
                     stream=stream,
                 )
                 with response:
-                    self._check_echo(response, has_body=not stream)
+                    self.check_echo(
+                        " ".join(response.headers.get(each, "") for each in _KEPT_HEADERS).encode()
+                    )
+                    if not stream:
+                        self.check_echo(response.content)
                     return accept(response)
 
             try:
@@ -270,16 +275,11 @@ class Wire:
 
     def without_secrets(self, text: str) -> str:
         """What an answer says, with no secret in it that it may repeat."""
-        return blotted(text, self._all_secrets)
+        return blotted(text, self._secrets + self._account.tokens)
 
-    @property
-    def _all_secrets(self) -> tuple[str, ...]:
-        return self._secrets + self._account.tokens
-
-    def _check_echo(self, response: requests.Response, *, has_body: bool) -> None:
-        """Refuse an answer from which a secret might get into the store: what is asked for holds none."""
-        told = " ".join(response.headers.get(name, "") for name in _KEPT_HEADERS).encode()
-        if repeats(told + (response.content if has_body else b""), self._all_secrets):
+    def check_echo(self, told: bytes) -> None:
+        """Refuse an answer from which a token might get into the store: what is asked for holds none."""
+        if repeats(told, self._account.tokens):
             raise Garbled("it repeats a credential")
 
 

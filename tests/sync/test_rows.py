@@ -98,6 +98,26 @@ def test_what_every_record_has_is_missing_where_it_is_null(name: str, kind: str)
         assert result.rows.height == left
 
 
+@pytest.mark.parametrize(
+    ("of", "name", "kind"),
+    [
+        ("Opportunity", "CloseDate", "date"),
+        ("Opportunity", "StageName", "picklist"),
+        ("CurrencyType", "ConversionRate", "double"),
+    ],
+)
+@pytest.mark.parametrize("is_nillable", [False, True])
+def test_what_figures_rest_on_is_missing_where_it_is_described_as_always_there(
+    of: str, name: str, kind: str, is_nillable: bool
+) -> None:
+    fields = {"Id": FIELDS[0], name: FieldDescription(name, kind, is_nillable=is_nillable)}
+    rows = pl.DataFrame({"Id": [ID], name: [None]}, schema_overrides={name: pl.String})
+    result = typed(rows, ObjectDescription(of, fields, is_replicateable=True), {})
+    assert [each.reason for each in result.rejected] == ([] if is_nillable else [f"{name} is missing"])
+    # no opportunity is ever missing
+    assert result.rows.height == (1 if is_nillable or of == "Opportunity" else 0)
+
+
 @pytest.mark.parametrize("field", [field.name for field in FIELDS if field.name != "Id"])
 def test_nothing_is_null_in_every_type(field: str) -> None:
     names = (field, "Id")

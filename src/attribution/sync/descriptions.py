@@ -12,6 +12,8 @@ ID: Final = r"^[0-9A-Za-z]{15}(?:[0-9A-Za-z]{3})?$"
 """What the id of a record looks like."""
 
 _NEVER_EMPTY: Final = frozenset({"Id", "CreatedDate", "SystemModstamp", "IsDeleted", "IsClosed", "IsWon"})
+_DECISIVE: Final = frozenset({"CloseDate", "StageName", "ConversionRate"})
+"""Figures rest on these, and history may lack them: never empty where they are described so."""
 _TEXT: Final = frozenset(
     {
         "string",
@@ -52,6 +54,8 @@ class FieldDescription:
     refers_to: tuple[str, ...] = ()
     """Objects a lookup may point to; several make it polymorphic."""
     is_filterable: bool = True
+    is_nillable: bool = True
+    """Whether a record may have no value, as the CRM says."""
     label: str = ""
     """What people call it."""
     values: tuple[str, ...] = ()
@@ -65,7 +69,7 @@ class FieldDescription:
     @property
     def is_never_empty(self) -> bool:
         """Whether every record has a value, without which nobody can say what it is a record of."""
-        return self.name in _NEVER_EMPTY
+        return self.name in _NEVER_EMPTY or (self.name in _DECISIVE and not self.is_nillable)
 
     @property
     def is_picked(self) -> bool:

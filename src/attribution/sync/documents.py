@@ -87,6 +87,7 @@ class _Field(_Document):
     type: str
     refers_to: Annotated[tuple[str, ...] | None, Field(alias="referenceTo")] = None
     filterable: bool = True
+    nillable: bool = True
     label: str = ""
     values: Annotated[tuple[_Choice, ...] | None, Field(alias="picklistValues")] = None
 
@@ -156,7 +157,13 @@ def described(found: Object) -> ObjectDescription:
 def _field(found: _Field) -> FieldDescription:
     values = tuple(choice.value for choice in found.values or () if choice.active and choice.value)
     return FieldDescription(
-        found.name, found.type, found.refers_to or (), found.filterable, found.label, values
+        found.name,
+        found.type,
+        found.refers_to or (),
+        found.filterable,
+        found.nillable,
+        found.label,
+        values,
     )
 
 
